@@ -1,0 +1,164 @@
+"""Settings: environment variables over one YAML file; `docs/settings.md` lists them.
+
+The file is `SPANLEDGER_CONFIG`, else `config.yaml` in `SPANLEDGER_HOME` if it is there. It may also hold prices
+(`docs/prices.md`): then it is laid over the catalogue.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message names it, says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user has set.
+
+    Attributes:
+        home: folder of journal, embedded ClickHouse and configuration; 0700.
+        url: `https://user:password@host:8443/database` of the ClickHouse to write to; empty: embedded.
+        config: the YAML file in use, or None.
+        enabled: false: no spans, rows, threads or files of ours.
+        fail_open: true: an error of ours never reaches the program.
+        stream_usage: `auto`: ask OpenAI's own hosts for usage in chat streams; `never`: do not.
+        base_currency: ISO code that reports sum in.
+        decimals: round each total to so many places; None: exact.
+        key_pepper: secret that API key hashes are keyed with.
+        key_aliases: key hash -> name.
+        price_files: YAML files laid over the catalogue, in this order.
+        ship_interval: seconds between shipments of the journal to ClickHouse.
+    """
+
+    home: Path
+    url: str = ""
+    config: Path | None = None
+    enabled: bool = True
+    fail_open: bool = True
+    stream_usage: str = "auto"
+    base_currency: str = "USD"
+    decimals: int | None = None
+    key_pepper: str = ""
+    key_aliases: Mapping[str, str] = field(default_factory=dict)
+    price_files: tuple[Path, ...] = ()
+    ship_interval: float = 2.0
+
+    @property
+    def journal(self) -> Path:
+        return self.home / "journal"
+
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.strip().lower() in _TRUE:
+        return True
+    if text.strip().lower() in _FALSE:
+        return False
+    raise SettingsError(f"{name}={text!r} is not a yes or no: use true or false")
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from `environ` and the file it names.
+
+    Raises:
+        SettingsError: a value is wrong, or the named file is missing or malformed.
+    """
+    home = Path(environ.get("SPANLEDGER_HOME") or Path.home() / ".spanledger").expanduser().absolute()
+    named = environ.get("SPANLEDGER_CONFIG")
+    config: Path | None = Path(named).expanduser() if named else home / "config.yaml"
+    document: dict[str, Any] = {}
+    if config is not None and (named or config.is_file()):
+        document = _read(config)
+    else:
+        config = None
+    section = _mapping(document.get("settings"), "settings", config)
+    logging = _mapping(section.get("usage_logging"), "settings.usage_logging", config)
+
+    def choose(variable: str, key: str, default: bool) -> bool:
+        if variable in environ and environ[variable].strip():
+            return _flag(variable, environ[variable])
+        value = logging.get(key, default)
+        if not isinstance(value, bool):
+            raise SettingsError(f"{config}: settings.usage_logging.{key} is {value!r}: use true or false")
+        return value
+
+    stream_usage = environ.get("SPANLEDGER_STREAM_USAGE") or section.get("stream_usage", "auto")
+    if stream_usage not in ("auto", "never"):
+        raise SettingsError(f"SPANLEDGER_STREAM_USAGE={stream_usage!r} is unknown: use auto or never")
+    decimals = logging.get("default_rounding_decimals")
+    if decimals is not None and not (isinstance(decimals, int) and 0 <= decimals <= 18):
+        raise SettingsError(
+            f"{config}: settings.usage_logging.default_rounding_decimals is {decimals!r}: use 0 to 18"
+        )
+    files = [Path(f).expanduser() for f in section.get("price_files", ())]
+    if config is not None:
+        files = [f if f.is_absolute() else config.parent / f for f in files]
+        if _has_prices(document):
+            files.append(config)
+    interval = environ.get("SPANLEDGER_SHIP_INTERVAL") or section.get("ship_interval", 2.0)
+    try:
+        ship_interval = float(interval)
+    except (TypeError, ValueError):
+        ship_interval = 0.0
+    if not ship_interval > 0:
+        raise SettingsError(f"SPANLEDGER_SHIP_INTERVAL={interval!r} is not a number of seconds above 0")
+    keys = _mapping(section.get("api_keys"), "settings.api_keys", config)
+    return Settings(
+        home=home,
+        url=environ.get("SPANLEDGER_URL") or str(section.get("url") or ""),
+        config=config,
+        enabled=choose("LLM_USAGE_LOGGING_ENABLED", "enabled", True),
+        fail_open=choose("LLM_USAGE_FAIL_OPEN", "fail_open", True),
+        stream_usage=stream_usage,
+        base_currency=str(logging.get("base_currency", "USD")),
+        decimals=decimals,
+        key_pepper=environ.get("SPANLEDGER_KEY_PEPPER") or str(keys.get("pepper") or ""),
+        key_aliases={str(k): str(v) for k, v in _mapping(keys.get("aliases"), "settings.api_keys.aliases", config).items()},
+        price_files=tuple(files),
+        ship_interval=ship_interval,
+    )
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The process's settings, read once; `settings.cache_clear()` reads them anew."""
+    return load(os.environ)
+
+
+def _has_prices(document: Mapping[str, Any]) -> bool:
+    """Whether a configuration file holds anything besides settings."""
+    return any(key != "settings" for key in document)
+
+
+def _mapping(value: object, name: str, config: Path | None) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{config}: {name} is not a mapping")
+    return value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml  # 27 ms: only where there is a file to read
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"SPANLEDGER_CONFIG: cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path} is not a mapping at its top level")
+    return document
