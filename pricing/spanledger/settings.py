@@ -34,6 +34,7 @@ class Settings:
         key_pepper: secret that API key hashes are keyed with.
         key_aliases: key hash -> name.
         price_files: YAML files laid over the catalogue, in this order.
+        hosts: host or host:port -> provider, for gateways and proxies of your own.
         ship_interval: seconds between shipments of the journal to ClickHouse.
     """
 
@@ -48,6 +49,7 @@ class Settings:
     key_pepper: str = ""
     key_aliases: Mapping[str, str] = field(default_factory=dict)
     price_files: tuple[Path, ...] = ()
+    hosts: Mapping[str, str] = field(default_factory=dict)
     ship_interval: float = 2.0
 
     @property
@@ -65,6 +67,16 @@ def _flag(name: str, text: str) -> bool:
     if text.strip().lower() in _FALSE:
         return False
     raise SettingsError(f"{name}={text!r} is not a yes or no: use true or false")
+
+
+def _pairs(name: str, environ: Mapping[str, str]) -> dict[str, str]:
+    pairs = {}
+    for pair in filter(None, (piece.strip() for piece in environ.get(name, "").split(","))):
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise SettingsError(f"{name}: {pair!r} is not host=provider")
+        pairs[key.strip()] = value.strip()
+    return pairs
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -123,8 +135,15 @@ def load(environ: Mapping[str, str]) -> Settings:
         base_currency=str(logging.get("base_currency", "USD")),
         decimals=decimals,
         key_pepper=environ.get("SPANLEDGER_KEY_PEPPER") or str(keys.get("pepper") or ""),
-        key_aliases={str(k): str(v) for k, v in _mapping(keys.get("aliases"), "settings.api_keys.aliases", config).items()},
+        key_aliases={
+            str(k): str(v)
+            for k, v in _mapping(keys.get("aliases"), "settings.api_keys.aliases", config).items()
+        },
         price_files=tuple(files),
+        hosts={
+            **_mapping(section.get("hosts"), "settings.hosts", config),
+            **_pairs("SPANLEDGER_HOSTS", environ),
+        },
         ship_interval=ship_interval,
     )
 

@@ -1,0 +1,58 @@
+"""Instruments provider SDKs: one span for every billable call, with what it consumed and what it cost.
+
+An instrumentor costs nothing until its SDK is imported: then the SDK's narrow waist is patched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+from spanledger.instrumentation.sdks import ANTHROPIC, OPENAI, Sdk
+from spanledger.settings import SettingsError, settings
+
+
+class SdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """Patches one SDK when it is imported, and takes the patch off again."""
+
+    sdk: Sdk
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        return (self.sdk.requirement,)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        """Patch now if the SDK is imported, else when it is.
+
+        Parameters:
+            tracer_provider: the provider to take the tracer from; the global one by default.
+        """
+        try:
+            if not settings().enabled:
+                return
+        except SettingsError:  # said once, by the pre-instrument hook or the first call
+            pass
+        from spanledger.instrumentation import post_import
+
+        post_import.patch_when_imported(self.sdk, kwargs.get("tracer_provider"))
+
+    def _uninstrument(self, **_kwargs: Any) -> None:
+        from spanledger.instrumentation import post_import
+
+        post_import.unpatch(self.sdk)
+
+
+class OpenAIInstrumentor(SdkInstrumentor):
+    """OpenAI's SDK, against OpenAI, Azure and every compatible endpoint."""
+
+    sdk = OPENAI
+
+
+class AnthropicInstrumentor(SdkInstrumentor):
+    """Anthropic's SDK, with its Bedrock and Vertex clients."""
+
+    sdk = ANTHROPIC
+
+
+__all__ = ["AnthropicInstrumentor", "OpenAIInstrumentor", "SdkInstrumentor"]

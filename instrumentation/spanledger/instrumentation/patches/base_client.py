@@ -1,0 +1,403 @@
+"""The narrow waist that openai, anthropic and their kin share: `_base_client`.
+
+Four hooks see every billable call, whatever method, namespace or client class made it:
+
+- `request` starts the span and sees what the SDK raises,
+- `_process_response` has the response, the options and the number of retries in one place,
+- `_process_response_data` has the parsed JSON of a plain body, so that we need not parse it again,
+- a byte stream in place of `response.stream` sees every way of reading a stream.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import ModuleType
+from typing import Any
+
+import orjson
+from opentelemetry import trace
+from opentelemetry.context import attach, detach, get_current
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
+from spanledger.attribution import Attribution, without_baggage
+from spanledger.failures import internal_error
+from spanledger.instrumentation.keys import key_identity
+from spanledger.instrumentation.sdks import Sdk
+from spanledger.instrumentation.span import CallSpan
+from spanledger.instrumentation.stream import BodyReader, Watch, tap
+from spanledger.instrumentation.wire.endpoints import Endpoint, find
+from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.book import default_book
+from spanledger.pricing.names import provider_of_host, region_of_host
+from spanledger.settings import settings
+from spanledger.tracking import remember
+from spanledger.version import __version__
+
+_HOOKS = ("request", "_process_response", "_process_response_data")
+_RAW_HEADER = "X-Stainless-Raw-Response"
+_MAX_PENDING = 10_000
+
+
+class WaistNotFound(Exception):
+    """The SDK's base client is not what this patch is made for."""
+
+
+class InFlight:
+    """What the hooks tell one another of one call."""
+
+    __slots__ = ("body", "call", "endpoint", "hide_usage", "request", "response", "streamed")
+
+    def __init__(
+        self, call: CallSpan, endpoint: Endpoint, request: Mapping[str, Any], hide_usage: bool
+    ) -> None:
+        self.call = call
+        self.endpoint = endpoint
+        self.request = request
+        self.hide_usage = hide_usage
+        self.response: Any = None
+        self.body: Any = None
+        self.streamed = False
+
+
+_current: ContextVar[InFlight | None] = ContextVar("spanledger-call", default=None)
+
+
+class Pending:
+    """A background response whose usage comes later, when it is retrieved."""
+
+    __slots__ = ("attribution", "context", "start_ns")
+
+    def __init__(self, call: CallSpan) -> None:
+        self.start_ns = call.start_ns
+        self.attribution = call.attribution or Attribution()
+        self.context = trace.set_span_in_context(call.span)
+
+
+_pending: OrderedDict[str, Pending] = OrderedDict()
+_delivered: OrderedDict[str, None] = OrderedDict()
+
+
+class Patch:
+    """The hooks of one SDK; `remove` takes them off."""
+
+    def __init__(self, sdk: Sdk, module: ModuleType, tracer_provider: Any = None) -> None:
+        """
+        Raises:
+            WaistNotFound: `module` has no such base client.
+        """
+        self._sdk = sdk
+        self._tracer = trace.get_tracer(f"spanledger.{sdk.name}", __version__, tracer_provider)
+        self._active = True
+        self._originals: list[tuple[type, str, Any, Any]] = []
+        try:
+            base, sync, async_ = module.BaseClient, module.SyncAPIClient, module.AsyncAPIClient
+            hooks = (
+                (sync, "request", self._request),
+                (async_, "request", self._async_request),
+                (sync, "_process_response", self._process_response),
+                (async_, "_process_response", self._async_process_response),
+                (base, "_process_response_data", self._process_response_data),
+            )
+            for owner, name, hook in hooks:
+                original = owner.__dict__[name]
+                self._originals.append((owner, name, original, hook(original)))
+        except (AttributeError, KeyError) as error:
+            raise WaistNotFound(
+                f"{module.__name__} has no {error}: its version is not one we know"
+            ) from error
+        for owner, name, _, hooked in self._originals:
+            setattr(owner, name, hooked)
+        default_book().prepare(sdk.provider)
+
+    def remove(self) -> None:
+        """Restore the SDK; where another patch lies over ours, ours lets everything pass."""
+        self._active = False
+        for owner, name, original, hooked in self._originals:
+            if owner.__dict__.get(name) is hooked:
+                setattr(owner, name, original)
+
+    # the hooks
+
+    def _request(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def request(client: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+            flight, options = self._begin(client, options, args, kwargs)
+            if flight is None:
+                return original(client, cast_to, options, *args, **kwargs)
+            tokens = _enter(flight)
+            try:
+                result = original(client, cast_to, options, *args, **kwargs)
+            except BaseException as error:
+                _failed(flight, error)
+                raise
+            finally:
+                _leave(tokens)
+            _returned(flight, result)
+            return result
+
+        return request
+
+    def _async_request(self, original: Any) -> Any:
+        @functools.wraps(original)
+        async def request(client: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
+            flight, options = self._begin(client, options, args, kwargs)
+            if flight is None:
+                return await original(client, cast_to, options, *args, **kwargs)
+            tokens = _enter(flight)
+            try:
+                result = await original(client, cast_to, options, *args, **kwargs)
+            except BaseException as error:
+                _failed(flight, error)
+                raise
+            finally:
+                _leave(tokens)
+            _returned(flight, result)
+            return result
+
+        return request
+
+    def _process_response(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def process_response(client: Any, *args: Any, **kwargs: Any) -> Any:
+            _seen(kwargs)
+            return original(client, *args, **kwargs)
+
+        return process_response
+
+    def _async_process_response(self, original: Any) -> Any:
+        @functools.wraps(original)
+        async def process_response(client: Any, *args: Any, **kwargs: Any) -> Any:
+            _seen(kwargs)
+            return await original(client, *args, **kwargs)
+
+        return process_response
+
+    def _process_response_data(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def process_response_data(client: Any, *, data: Any, cast_to: Any, response: Any) -> Any:
+            flight = _current.get()
+            if flight is not None and flight.response is response and not flight.streamed:
+                flight.body = data
+            return original(client, data=data, cast_to=cast_to, response=response)
+
+        return process_response_data
+
+    # what they do
+
+    def _begin(
+        self, client: Any, options: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[InFlight | None, Any]:
+        """Start the span of a billable call; None for any other request."""
+        if not self._active:
+            return None, options
+        try:
+            endpoint = find(self._sdk.wire, options.method, options.url)
+            if endpoint is None or not is_instrumentation_enabled() or not settings().enabled:
+                return None, options
+            request = _request_body(options)
+            stream = bool(args[0] if args else kwargs.get("stream"))
+            url = client.base_url
+            host = url.host
+            provider = self._provider(client, host, url.port)
+            model = request.get("model")
+            key_hash, key_alias = key_identity(self._sdk, client, options.headers)
+            hide_usage = False
+            if stream and _may_ask_usage(host, options, request):
+                options = _asking_usage(options)
+                hide_usage = True
+            pending = _pending.get(_retrieved_id(options.url)) if endpoint.poll else None
+            call = CallSpan(
+                self._tracer,
+                operation=endpoint.operation,
+                provider=provider,
+                request_model=model if isinstance(model, str) else "",
+                stream=stream,
+                context=get_current() if pending is None else pending.context,
+                host=host,
+                port=url.port,
+                region=region_of_host(host),
+                api_key_hash=key_hash,
+                api_key_alias=key_alias,
+                attribution=None if pending is None else pending.attribution,
+                start_ns=None if pending is None else pending.start_ns,
+            )
+            return InFlight(call, endpoint, request, hide_usage), options
+        except Exception:
+            internal_error("starting a span")
+            return None, options
+
+    def _provider(self, client: Any, host: str, port: int | None) -> str:
+        named = settings().hosts.get(f"{host}:{port}") or settings().hosts.get(host)
+        if named:
+            return named
+        kind = type(client).__name__
+        for word, provider in self._sdk.client_providers:
+            if word in kind:
+                return provider
+        return provider_of_host(host)
+
+
+def _request_body(options: Any) -> Mapping[str, Any]:
+    body = options.json_data
+    extra = getattr(options, "extra_json", None)
+    if isinstance(body, Mapping):
+        return {**body, **extra} if isinstance(extra, Mapping) and extra else body
+    return extra if isinstance(extra, Mapping) else {}
+
+
+def _may_ask_usage(host: str, options: Any, request: Mapping[str, Any]) -> bool:
+    """Only OpenAI's own hosts are sure to know the option; who reads the bytes sees what the provider sends."""
+    if not (host == "api.openai.com" or host.endswith(".api.openai.com")):
+        return False
+    if settings().stream_usage != "auto" or not options.url.endswith("/completions"):
+        return False
+    if isinstance(options.headers, Mapping) and options.headers.get(_RAW_HEADER) == "stream":
+        return False
+    asked = request.get("stream_options")
+    return not (isinstance(asked, Mapping) and "include_usage" in asked) and isinstance(
+        options.json_data, Mapping
+    )
+
+
+def _asking_usage(options: Any) -> Any:
+    """A copy of `options` that asks for usage; the program's own objects stay as they are."""
+    asking = options.model_copy() if hasattr(options, "model_copy") else options.copy()
+    stated = asking.json_data.get("stream_options")
+    stated = stated if isinstance(stated, Mapping) else {}
+    asking.json_data = {**asking.json_data, "stream_options": {**stated, "include_usage": True}}
+    return asking
+
+
+def _enter(flight: InFlight) -> tuple[Any, Any]:
+    context = trace.set_span_in_context(flight.call.span, without_baggage(flight.call.context))
+    return attach(context), _current.set(flight)
+
+
+def _leave(tokens: tuple[Any, Any]) -> None:
+    detach(tokens[0])
+    _current.reset(tokens[1])
+
+
+def _seen(kwargs: Mapping[str, Any]) -> None:
+    """A response is here: note it, and put a tap on a body that is not read yet."""
+    flight = _current.get()
+    if flight is None:
+        return
+    try:
+        response = kwargs["response"]
+        flight.response = response
+        flight.call.retries = kwargs.get("retries_taken") or 0
+        if kwargs.get("stream") or not response.is_closed:
+            _watch(flight, response, bool(kwargs.get("stream")))
+    except Exception:
+        internal_error("watching a response")
+
+
+def _watch(flight: InFlight, response: Any, sse: bool) -> None:
+    content_type = response.headers.get("content-type", "")
+    if sse or content_type.startswith(("text/event-stream", "application/vnd.amazon.eventstream")):
+        reader: Any = flight.endpoint.stream_reader(flight.request)
+    elif "json" in content_type:
+        endpoint, request = flight.endpoint, flight.request
+        reader = BodyReader(lambda body: _read(endpoint, body, request))
+    else:
+        reader = BodyReader(lambda _: endpoint_without_body(flight.endpoint, flight.request))
+    call, poll = flight.call, flight.endpoint.poll
+
+    def settle(reading: Reading, cut: bool) -> None:
+        _settle(call, reading, poll=poll, cut=cut)
+
+    encoded = response.headers.get("content-encoding", "identity") != "identity"
+    decoder = None
+    if encoded:
+        decoder = response._get_content_decoder()
+        del response._decoder  # the response makes one of its own
+    watch = Watch(
+        call,
+        reader,
+        settle,
+        content_type=content_type,
+        decoder=decoder,
+        hide_usage=flight.hide_usage and not encoded,
+    )
+    flight.streamed = True
+    content = getattr(response, "_content", None)
+    if content is not None:  # read already (a mock transport): nobody will iterate over the stream
+        watch.piece(content)
+        watch.end()
+        return
+    response.stream = tap(response.stream, watch)
+
+
+def _returned(flight: InFlight, result: Any) -> None:
+    """The SDK has returned `result`: a plain call ends here, a stream goes on."""
+    try:
+        call = flight.call
+        remember(result, call)
+        if flight.streamed:
+            remember(flight.response, call)
+        elif flight.response is None:
+            call.discard()
+        else:
+            _settle(call, _plain_reading(flight), poll=flight.endpoint.poll)
+    except Exception:
+        internal_error("reading a response")
+
+
+def _failed(flight: InFlight, error: BaseException) -> None:
+    try:
+        if flight.streamed:
+            return  # its watch ends it
+        if flight.endpoint.poll:
+            flight.call.discard()
+        elif flight.response is not None:
+            flight.call.end(_plain_reading(flight), error=error)
+        else:
+            flight.call.fail(error)
+    except Exception:
+        internal_error("recording a failed call")
+
+
+def _plain_reading(flight: InFlight) -> Reading:
+    if isinstance(flight.body, Mapping):
+        return flight.endpoint.read(flight.body, flight.request)
+    return _read(flight.endpoint, flight.response.content, flight.request)
+
+
+def _read(endpoint: Endpoint, body: bytes, request: Mapping[str, Any]) -> Reading:
+    try:
+        document = orjson.loads(body)
+    except ValueError:
+        document = None
+    return endpoint.read(document if isinstance(document, dict) else {}, request)
+
+
+def endpoint_without_body(endpoint: Endpoint, request: Mapping[str, Any]) -> Reading:
+    """The reading of a response that is not JSON (speech): what its request tells."""
+    return endpoint.read({}, request)
+
+
+def _settle(call: CallSpan, reading: Reading, *, poll: bool, cut: bool = False) -> None:
+    """End the call; a retrieved response is a call only where it first delivers a background response's usage."""
+    if poll:
+        name = reading.response_id
+        if reading.pending or not reading.background or cut or name in _delivered:
+            call.discard()
+            return
+        _delivered[name] = None
+        _pending.pop(name, None)
+        if len(_delivered) > _MAX_PENDING:
+            _delivered.popitem(last=False)
+    elif reading.pending and reading.response_id:
+        _pending[reading.response_id] = Pending(call)
+        if len(_pending) > _MAX_PENDING:
+            _pending.popitem(last=False)
+    call.end(reading, cut=cut)
+
+
+def _retrieved_id(url: str) -> str:
+    """The id at the end of `/responses/{id}`."""
+    return url.partition("?")[0].rstrip("/").rpartition("/")[2]

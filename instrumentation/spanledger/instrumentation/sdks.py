@@ -1,0 +1,53 @@
+"""The SDKs that we instrument, as data: what to patch, and how to read the client's identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sdk:
+    """One provider SDK.
+
+    Attributes:
+        name: short name; the tracer's scope is `spanledger.<name>`.
+        requirement: distribution and versions that the patch is made for.
+        waist: the module to patch, once it is imported.
+        wire: which wire format its endpoints speak, see `wire/endpoints.py`.
+        provider: the provider of a client whose host is the SDK's own default.
+        client_providers: a word in the client's class name -> provider, for classes that fix it.
+        key_attributes: where the client keeps its API key, in the order to look.
+    """
+
+    name: str
+    requirement: str
+    waist: str
+    wire: str
+    provider: str
+    client_providers: tuple[tuple[str, str], ...]
+    key_attributes: tuple[str, ...]
+
+
+OPENAI = Sdk(
+    name="openai",
+    requirement="openai >= 1.0, < 4",
+    waist="openai._base_client",
+    wire="openai",
+    provider="openai",
+    client_providers=(("Azure", "azure.ai.openai"), ("Bedrock", "aws.bedrock")),
+    key_attributes=("api_key",),
+)
+ANTHROPIC = Sdk(
+    name="anthropic",
+    requirement="anthropic >= 0.40, < 3",
+    waist="anthropic._base_client",
+    wire="anthropic",
+    provider="anthropic",
+    client_providers=(
+        ("Bedrock", "aws.bedrock"),
+        ("Vertex", "gcp.vertex_ai"),
+        ("Foundry", "azure.ai.inference"),
+        ("AWS", "anthropic"),
+    ),
+    key_attributes=("api_key", "auth_token", "aws_access_key"),
+)

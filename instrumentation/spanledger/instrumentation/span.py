@@ -1,0 +1,348 @@
+"""The span of one LLM call: starts with who calls whom, ends with what was consumed and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import time_ns
+from typing import Any
+
+import orjson
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+
+from spanledger import attributes as names
+from spanledger.attribution import Attribution, current_attribution
+from spanledger.failures import internal_error
+from spanledger.instrumentation.masking import masked
+from spanledger.instrumentation.wire.reading import Line, Reading
+from spanledger.pricing import handoff
+from spanledger.pricing.book import default_book
+from spanledger.pricing.call import Call, Charge, amount_text
+from spanledger.pricing.usage import INCOMPLETE, MISSING, REPORTED, Usage, totals
+from spanledger.tracking import Outcome, Recipient, recipients, remember_id
+
+NEVER_SENT = frozenset(
+    {
+        "ConnectError",
+        "ConnectTimeout",
+        "PoolTimeout",
+        "UnsupportedProtocol",
+        "ProxyError",
+        "LocalProtocolError",
+    }
+)
+"""httpx errors before the provider had the request: nothing was generated."""
+
+
+class CallSpan:
+    """One call from its request to its end; `end` is called once, later calls do nothing."""
+
+    __slots__ = (
+        "__weakref__",
+        "api_key",
+        "attribution",
+        "context",
+        "ended",
+        "first_token_ns",
+        "operation",
+        "outcome",
+        "provider",
+        "recipients",
+        "region",
+        "request_model",
+        "retries",
+        "span",
+        "start_ns",
+    )
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        *,
+        operation: str,
+        provider: str,
+        request_model: str,
+        stream: bool,
+        context: Context,
+        host: str = "",
+        port: int | None = None,
+        region: str = "",
+        api_key_hash: str = "",
+        api_key_alias: str = "",
+        attribution: Attribution | None = None,
+        start_ns: int | None = None,
+    ) -> None:
+        """Start the span.
+
+        Parameters:
+            operation: `gen_ai.operation.name`.
+            provider: canonical provider name, or a host.
+            context: the OpenTelemetry context whose span is the parent.
+            host, port: the server; None for the scheme's own port.
+            attribution: whose call it is; by default what `context` says.
+            start_ns: ns since the epoch; now by default.
+        """
+        self.operation = operation
+        self.provider = provider
+        self.request_model = request_model
+        self.region = region
+        self.api_key = api_key_alias or api_key_hash
+        self.context = context
+        self.retries = 0
+        self.first_token_ns: int | None = None
+        self.ended = False
+        self.outcome: Outcome | None = None
+        self.recipients: tuple[Recipient, ...] = recipients(context)
+        self.attribution = current_attribution(context) if attribution is None else attribution
+        start: dict[str, Any] = {
+            names.OPERATION: operation,
+            names.PROVIDER: provider,
+            names.REQUEST_MODEL: request_model,
+            names.REQUEST_STREAM: stream,
+        }
+        if host:
+            start[names.SERVER_ADDRESS] = host
+            if port is not None:
+                start[names.SERVER_PORT] = port
+        if api_key_hash:
+            start[names.API_KEY_HASH] = api_key_hash
+            if api_key_alias:
+                start[names.API_KEY_ALIAS] = api_key_alias
+        if self.attribution is not None:
+            start.update(self.attribution.attributes)
+        self.start_ns = time_ns() if start_ns is None else start_ns
+        self.span: Span = tracer.start_span(
+            f"{operation} {request_model}" if request_model else operation,
+            context,
+            SpanKind.CLIENT,
+            start,
+            start_time=self.start_ns,
+        )
+
+    def first_token(self) -> None:
+        """The first piece of a stream is here."""
+        if self.first_token_ns is None:
+            self.first_token_ns = time_ns()
+
+    def discard(self) -> None:
+        """There was no call after all (a local cache answered): the span is never ended, so never exported."""
+        self.ended = True
+
+    def fail(self, error: BaseException) -> None:
+        """The call raised `error` before a usable response.
+
+        An HTTP error status, or a request that never reached the provider, is not billed. After a read time-out or
+        a cancellation the provider may have generated and billed: then the usage is missing, not zero.
+        """
+        self.end(Reading(usage=Usage(status=MISSING)), error=error, not_billed=not may_be_billed(error))
+
+    def end(
+        self,
+        reading: Reading,
+        *,
+        error: BaseException | None = None,
+        not_billed: bool = False,
+        cut: bool = False,
+    ) -> None:
+        """End the span with what `reading` says; never raises unless fail-open is off.
+
+        Parameters:
+            error: what the SDK raised.
+            not_billed: nothing was generated.
+            cut: the stream ended before the provider's last word.
+        """
+        if self.ended:
+            return
+        self.ended = True
+        try:
+            self._end(reading, error, not_billed, cut)
+        except Exception:
+            internal_error("ending a span")
+
+    def _end(self, reading: Reading, error: BaseException | None, not_billed: bool, cut: bool) -> None:
+        usage = reading.usage
+        if cut and usage.status == REPORTED:
+            usage.status = INCOMPLETE
+            usage.reasons = (*usage.reasons, "the stream ended before the provider's last word on usage")
+        span = self.span
+        priced = self._price(reading, not_billed)
+        self.outcome = outcome = Outcome.of(priced, self.start_ns, time_ns(), reading)
+        if reading.response_id:
+            remember_id(reading.response_id, outcome)
+        for recipient in self.recipients:
+            recipient(outcome)
+        if not span.is_recording():
+            return
+        span.set_attributes(self._end_attributes(reading, priced, not_billed))
+        if error is not None:
+            self._set_error(type(error).__name__, str(error))
+        elif reading.error is not None:
+            self._set_error(*reading.error)
+        span_id = span.get_span_context().span_id
+        handoff.ending[span_id] = priced
+        try:
+            span.end()
+        finally:
+            handoff.ending.pop(span_id, None)
+
+    def _price(self, reading: Reading, not_billed: bool) -> list[handoff.Priced]:
+        usage = reading.usage
+        book = default_book()
+        region = reading.region or self.region
+        tenant = self.attribution.tenant if self.attribution is not None else ""
+        call = Call(
+            self.provider,
+            reading.response_model or self.request_model,
+            self.start_ns,
+            usage.parts,
+            usage.unmapped,
+            usage.status,
+            usage.reasons,
+            reading.service_tier,
+            reading.processing,
+            region,
+            tenant,
+            self.api_key,
+            self.request_model,
+            not_billed,
+        )
+        priced = [handoff.Priced(call, book.price(call))]
+        for number, line in enumerate(reading.lines, 1):
+            share = self._line_call(line, call)
+            priced.append(handoff.Priced(share, book.price(share), number))
+        return priced
+
+    def _line_call(self, line: Line, call: Call) -> Call:
+        return Call(
+            provider=call.provider,
+            model=line.model,
+            start_ns=call.start_ns,
+            parts=line.usage.parts,
+            unmapped=line.usage.unmapped,
+            usage_status=line.usage.status,
+            usage_reasons=line.usage.reasons,
+            service_tier=call.service_tier,
+            processing=call.processing,
+            region=call.region,
+            tenant=call.tenant,
+            api_key=call.api_key,
+        )
+
+    def _end_attributes(
+        self, reading: Reading, priced: list[handoff.Priced], not_billed: bool
+    ) -> Mapping[str, Any]:
+        usage = reading.usage
+        sums = totals(usage.parts)
+        end: dict[str, Any] = {names.USAGE_STATUS: usage.status}
+        if usage.status != MISSING:
+            end[names.INPUT_TOKENS] = sums.input_tokens
+            end[names.OUTPUT_TOKENS] = sums.output_tokens
+            if sums.cache_read_tokens:
+                end[names.CACHE_READ_TOKENS] = sums.cache_read_tokens
+            if sums.cache_write_tokens:
+                end[names.CACHE_WRITE_TOKENS] = sums.cache_write_tokens
+            if sums.reasoning_tokens:
+                end[names.REASONING_TOKENS] = sums.reasoning_tokens
+            end[names.USAGE_PARTS] = _json(usage.parts)
+        if usage.raw is not None:
+            end[names.USAGE_RAW] = _json(usage.raw)
+        if usage.unmapped:
+            end[names.USAGE_UNMAPPED] = _json(usage.unmapped)
+        if usage.reasons:
+            end[names.USAGE_REASONS] = usage.reasons
+        if reading.response_id:
+            end[names.RESPONSE_ID] = reading.response_id
+        if reading.response_model:
+            end[names.RESPONSE_MODEL] = reading.response_model
+        if reading.finish_reasons:
+            end[names.FINISH_REASONS] = reading.finish_reasons
+        if reading.service_tier:
+            end[names.SERVICE_TIER] = reading.service_tier
+        if reading.processing:
+            end[names.PROCESSING] = reading.processing
+        if reading.region or self.region:
+            end[names.REGION] = reading.region or self.region
+        if reading.created_ns is not None:
+            end[names.CREATED_NS] = reading.created_ns
+        if reading.reported_cost is not None:
+            end[names.REPORTED_COST] = str(reading.reported_cost)
+        if self.retries:
+            end[names.RETRIES] = self.retries
+        if self.first_token_ns is not None:
+            end[names.TIME_TO_FIRST_TOKEN_NS] = self.first_token_ns - self.start_ns
+        if not_billed:
+            end[names.NOT_BILLED] = True
+        if reading.lines:
+            end[names.LINES] = _json(
+                [
+                    {
+                        "model": line.model,
+                        "parts": line.usage.parts,
+                        "unmapped": line.usage.unmapped,
+                        "status": line.usage.status,
+                        "reasons": line.usage.reasons,
+                    }
+                    for line in reading.lines
+                ]
+            )
+        _cost_attributes([p.charge for p in priced], end)
+        return end
+
+    def _set_error(self, kind: str, message: str) -> None:
+        text = masked(message)
+        self.span.set_attribute(names.ERROR_TYPE, kind)
+        if text:
+            self.span.set_attribute(names.ERROR_MESSAGE, text)
+        self.span.set_status(Status(StatusCode.ERROR, text))
+
+    def __repr__(self) -> str:
+        return f"<CallSpan {self.operation} {self.provider} {self.request_model}>"
+
+
+def _cost_attributes(charges: list[Charge], end: dict[str, Any]) -> None:
+    """The cost of all lines together, in the base currency where there are several lines."""
+    charge = charges[0]
+    end[names.COST_STATUS] = charge.status
+    if charge.reasons:
+        end[names.COST_REASONS] = charge.reasons
+    if charge.priced_model:
+        end[names.PRICED_MODEL] = charge.priced_model
+    if len(charges) == 1:
+        if charge.cost_e18 is not None:
+            end[names.COST] = _plain(charge.cost_e18)
+            end[names.COST_CURRENCY] = charge.currency
+    else:
+        base = [c.cost_base_e18 for c in charges]
+        if all(cost is not None for cost in base):
+            end[names.COST] = _plain(sum(cost for cost in base if cost is not None))
+            end[names.COST_CURRENCY] = charge.base_currency
+    if charge.parts_e18:
+        end[names.COST_DETAILS] = _json({part: _plain(e18) for part, e18 in charge.parts_e18.items() if e18})
+
+
+def _plain(e18: int) -> str:
+    """An amount without trailing zeros, for people who read it in a trace."""
+    return amount_text(e18).rstrip("0").rstrip(".")
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def may_be_billed(error: BaseException) -> bool:
+    """Whether the provider may have generated something for a call that raised `error`.
+
+    Not after an HTTP error status, nor where the request never left: the SDK refused it or could not connect.
+    """
+    if getattr(error, "status_code", None) is not None:
+        return False
+    if not isinstance(error, Exception):
+        return True  # cancelled or interrupted while the provider worked
+    cause: BaseException | None = error
+    for _ in range(8):
+        if cause is None:
+            break
+        if type(cause).__name__ in NEVER_SENT:
+            return False
+        cause = cause.__cause__ or cause.__context__
+    return hasattr(error, "request")  # the SDK's connection errors; others arise before anything is sent

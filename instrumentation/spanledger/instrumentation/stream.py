@@ -1,0 +1,296 @@
+"""Watches a response body on its way to the program, whichever way the program reads it.
+
+A `Tap` stands in place of httpx's `response.stream`. It hands every piece on as it comes; a `Watch` looks at
+the lines in passing and ends the call's span when the provider has said its last word, when the stream ends or
+breaks, when it is closed, or when nobody holds it any more.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import os
+import sys
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import orjson
+
+from spanledger.failures import internal_error
+from spanledger.instrumentation.span import CallSpan
+from spanledger.instrumentation.wire.reading import Reading, StreamReader
+
+MAX_FRAME = 64 * 1024 * 1024
+"""Bytes of an unfinished line or frame that are held; beyond that the stream is no longer read."""
+
+_watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+
+
+class Watch:
+    """Reads one stream in passing; its methods never raise."""
+
+    __slots__ = ("__weakref__", "_decoder", "_hidden", "_rest", "_split", "call", "reader", "settle")
+
+    def __init__(
+        self,
+        call: CallSpan,
+        reader: StreamReader,
+        settle: Callable[[Reading, bool], None],
+        *,
+        content_type: str = "",
+        decoder: Any = None,
+        hide_usage: bool = False,
+    ) -> None:
+        """
+        Parameters:
+            settle: called once with the reading and whether the stream was cut short.
+            content_type: of the response; AWS event streams are unwrapped.
+            decoder: httpx's content decoder of the response, for our reading only; None for plain bytes.
+            hide_usage: take the usage that we asked for out of what the program sees; needs plain bytes.
+        """
+        self.call = call
+        self.reader = reader
+        self.settle = settle
+        self._hidden: bytes | None = b"" if hide_usage else None
+        self._decoder = decoder
+        self._rest = b""
+        if isinstance(reader, BodyReader):
+            self._split = _whole
+        elif content_type.startswith("application/vnd.amazon.eventstream"):
+            self._split = _aws_events
+        else:
+            self._split = _lines
+        _watches.add(self)
+        _register_at_exit()
+
+    def piece(self, data: bytes) -> bytes:
+        """Look at one piece of the body; returns what the program shall see of it."""
+        call = self.call
+        if not call.ended:
+            try:
+                if call.first_token_ns is None:
+                    call.first_token()
+                self._read(data)
+            except Exception:
+                internal_error("reading a stream")
+        return data if self._hidden is None else self._without_usage(data)
+
+    def _read(self, data: bytes) -> None:
+        if self._decoder is not None:
+            pieces = self._decoder.decode(data)
+            data = pieces if isinstance(pieces, bytes) else b"".join(pieces)
+        lines, self._rest = self._split(self._rest + data if self._rest else data)
+        feed = self.reader.feed
+        for line in lines:
+            if line:
+                feed(line)
+        if len(self._rest) > MAX_FRAME:
+            self._rest = b""
+        if self.reader.finished:
+            self._settle(cut=False)
+
+    def _without_usage(self, data: bytes) -> bytes:
+        """The whole events so far, without the chunk that only carries usage and without `"usage":null`."""
+        assert self._hidden is not None
+        buffer = self._hidden + data
+        separator = b"\r\n\r\n" if b"\r\n\r\n" in buffer else b"\n\n"
+        *events, self._hidden = buffer.split(separator)
+        return b"".join(
+            event.replace(b',"usage":null', b"") + separator
+            for event in events
+            if not (b'"choices":[]' in event and b'"usage":{' in event)
+        )
+
+    def end(self) -> bytes:
+        """The body has come to its own end; returns what was still held back from the program."""
+        try:
+            if not self.call.ended and self._rest:
+                self.reader.feed(self._rest)
+        except Exception:
+            internal_error("reading a stream")
+        self._settle(cut=False)
+        return self._hidden or b""
+
+    def broken(self, error: BaseException) -> None:
+        """Reading the body raised `error`."""
+        try:
+            self.call.end(self.reader.reading(), error=error, cut=not self.reader.finished)
+        except Exception:
+            internal_error("reading a stream")
+
+    def closed(self) -> None:
+        """The program closed the stream, or let go of it."""
+        self._settle(cut=not self.reader.finished)
+
+    def _settle(self, *, cut: bool) -> None:
+        if self.call.ended:
+            return
+        try:
+            self.settle(self.reader.reading(), cut)
+        except Exception:
+            internal_error("reading a stream")
+
+
+class BodyReader:
+    """A `StreamReader` of a plain JSON body that the program reads by itself, piece by piece."""
+
+    __slots__ = ("_parse", "_pieces", "_size", "finished")
+
+    def __init__(self, parse: Callable[[bytes], Reading]) -> None:
+        self.finished = False
+        self._parse = parse
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, line: bytes) -> None:
+        if self._size <= MAX_FRAME:
+            self._pieces.append(line)
+            self._size += len(line)
+
+    def reading(self) -> Reading:
+        pieces, self._pieces = self._pieces, []
+        return self._parse(b"".join(pieces)) if self._size <= MAX_FRAME else Reading()
+
+
+def _whole(data: bytes) -> tuple[list[bytes], bytes]:
+    return [data], b""
+
+
+def _lines(data: bytes) -> tuple[list[bytes], bytes]:
+    lines = data.split(b"\n")
+    rest = lines.pop()
+    if b"\r" in data:
+        lines = [line.rstrip(b"\r") for line in lines]
+    return lines, rest
+
+
+def _aws_events(data: bytes) -> tuple[list[bytes], bytes]:
+    """The payloads of AWS event stream messages: length, headers' length, checksum, headers, payload, checksum."""
+    events: list[bytes] = []
+    start = 0
+    while len(data) - start >= 16:
+        total = int.from_bytes(data[start : start + 4], "big")
+        headers = int.from_bytes(data[start + 4 : start + 8], "big")
+        if total < 16 or headers > total - 16:
+            return events, b""  # not an event stream after all
+        if len(data) - start < total:
+            break
+        payload = data[start + 12 + headers : start + total - 4]
+        start += total
+        try:
+            wrapped = orjson.loads(payload)
+            if isinstance(wrapped, dict) and isinstance(wrapped.get("bytes"), str):
+                payload = base64.b64decode(wrapped["bytes"])
+        except ValueError:
+            pass
+        events.append(b"data: " + payload)
+    return events, data[start:]
+
+
+_at_exit_registered = False
+
+
+def _register_at_exit() -> None:
+    """Runs before the tracer provider's own exit hook, which was registered earlier."""
+    global _at_exit_registered
+    if not _at_exit_registered:
+        _at_exit_registered = True
+        atexit.register(_end_all)
+
+
+def _end_all() -> None:
+    for watch in list(_watches):
+        watch.closed()
+
+
+def _leave_to_parent() -> None:
+    for watch in list(_watches):
+        watch.call.ended = True
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+_classes: dict[type, type] = {}
+
+
+def tap(stream: Any, watch: Watch) -> Any:
+    """A stand-in for httpx's byte stream `stream` that shows every piece to `watch`.
+
+    It is an instance of the same `SyncByteStream` or `AsyncByteStream`, of httpx or httpx2.
+
+    Raises:
+        TypeError: `stream` is of neither kind.
+    """
+    kind = type(stream)
+    made = _classes.get(kind)
+    if made is None:
+        for base in kind.__mro__:
+            if base.__name__ in ("SyncByteStream", "AsyncByteStream"):
+                tap_class = _SyncTap if base.__name__ == "SyncByteStream" else _AsyncTap
+                made = _classes[kind] = type("Tap", (tap_class, base), {})
+                break
+        else:
+            raise TypeError(f"{kind} is not a byte stream of httpx")
+    return made(stream, watch)
+
+
+class _Tap:
+    def __init__(self, stream: Any, watch: Watch) -> None:
+        self._stream = stream
+        self._watch = watch
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self._watch.closed()
+
+
+class _SyncTap(_Tap):
+    def __iter__(self) -> Iterator[bytes]:
+        watch = self._watch
+        piece = watch.piece
+        try:
+            for data in self._stream:
+                seen = piece(data)
+                if seen:
+                    yield seen
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            watch.broken(error)
+            raise
+        rest = watch.end()
+        if rest:
+            yield rest
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            self._watch.closed()
+
+
+class _AsyncTap(_Tap):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        watch = self._watch
+        piece = watch.piece
+        try:
+            async for data in self._stream:
+                seen = piece(data)
+                if seen:
+                    yield seen
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            watch.broken(error)
+            raise
+        rest = watch.end()
+        if rest:
+            yield rest
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            self._watch.closed()
