@@ -1,5 +1,6 @@
 """An example program: a help desk that asks OpenAI and Anthropic through their own packages.
 
+    export SPANLEDGER_HOSTS=localhost=openai,127.0.0.1=anthropic     # who the stand-in stands in for
     opentelemetry-instrument python examples/app.py
     spanledger report
 
@@ -59,9 +60,7 @@ def chat(client: openai.OpenAI) -> None:
 def plan(client: openai.OpenAI) -> None:
     """The Responses API, plain and streamed, the first at the flex tier."""
     with attribute(tenant="globex", user="eve", feature="plan", tags={"team": "blue"}):
-        client.responses.create(
-            model="gpt-5", input="Plan a help desk's day in three lines.", service_tier="flex"
-        )
+        client.responses.create(model="gpt-5", input="Plan a help desk's day in three lines.", service_tier="flex")
         with client.responses.stream(model="gpt-5-mini", input="And its week, in one line.") as stream:
             stream.until_done()
 
@@ -78,9 +77,7 @@ def review(client: anthropic.Anthropic) -> None:
             client.messages.create(
                 model="claude-sonnet-4-6",
                 max_tokens=1024,
-                system=[
-                    {"type": "text", "text": HANDBOOK, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
-                ],
+                system=[{"type": "text", "text": HANDBOOK, "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
                 messages=[{"role": "user", "content": question}],
             )
 
@@ -135,7 +132,8 @@ def main() -> None:
                 sys.exit("DEMO=live asks the real APIs: set OPENAI_API_KEY, ANTHROPIC_API_KEY or both")
         else:
             server = stack.enter_context(StandIn())
-            openai_args = {"base_url": f"{server.url}/v1", "api_key": "sk-stand-in"}
+            # Two names of one server, so that SPANLEDGER_HOSTS can tell whose prices apply (examples/demo.sh).
+            openai_args = {"base_url": f"http://localhost:{server.server_port}/v1", "api_key": "sk-stand-in"}
             anthropic_args = {"base_url": server.url, "api_key": "sk-ant-stand-in"}
             asks_openai = asks_anthropic = True
         if asks_openai:

@@ -209,9 +209,7 @@ def chat_completion(request: Json, cache: PromptCache) -> Json:
         "object": "chat.completion",
         "created": int(time.time()),
         "model": SNAPSHOTS.get(request["model"], request["model"]),
-        "choices": [
-            {"index": 0, "message": message, "logprobs": None, "finish_reason": "length" if cut else "stop"}
-        ],
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "length" if cut else "stop"}],
         "usage": {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
