@@ -54,9 +54,7 @@ class Attribution:
     attributes: Mapping[str, str] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        attributes = {
-            _ATTRIBUTES[f.name]: value for f in fields(self)[:6] if (value := getattr(self, f.name))
-        }
+        attributes = {_ATTRIBUTES[f.name]: value for f in fields(self)[:6] if (value := getattr(self, f.name))}
         if self.tags:
             attributes[names.TAGS] = orjson.dumps(dict(self.tags)).decode()
         object.__setattr__(self, "attributes", attributes)

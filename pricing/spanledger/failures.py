@@ -33,4 +33,4 @@ def internal_error(place: str) -> None:
         _last[place] = now
         logger.warning("spanledger: %s failed; the program goes on (%d so far)", place, counts[place], exc_info=True)
     if not fail_open:
-        raise  # noqa: PLE0704
+        raise

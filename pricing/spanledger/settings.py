@@ -109,9 +109,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         raise SettingsError(f"SPANLEDGER_STREAM_USAGE={stream_usage!r} is unknown: use auto or never")
     decimals = logging.get("default_rounding_decimals")
     if decimals is not None and not (isinstance(decimals, int) and 0 <= decimals <= 18):
-        raise SettingsError(
-            f"{config}: settings.usage_logging.default_rounding_decimals is {decimals!r}: use 0 to 18"
-        )
+        raise SettingsError(f"{config}: settings.usage_logging.default_rounding_decimals is {decimals!r}: use 0 to 18")
     files = [Path(f).expanduser() for f in section.get("price_files", ())]
     if config is not None:
         files = [f if f.is_absolute() else config.parent / f for f in files]
@@ -136,8 +134,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         decimals=decimals,
         key_pepper=environ.get("SPANLEDGER_KEY_PEPPER") or str(keys.get("pepper") or ""),
         key_aliases={
-            str(k): str(v)
-            for k, v in _mapping(keys.get("aliases"), "settings.api_keys.aliases", config).items()
+            str(k): str(v) for k, v in _mapping(keys.get("aliases"), "settings.api_keys.aliases", config).items()
         },
         price_files=tuple(files),
         hosts={

@@ -10,9 +10,7 @@ _MASK = "***"
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic|token)\s+[\w.~+/=-]{8,}"), r"\1 " + _MASK),
     (
-        re.compile(
-            r"(?i)\b((?:api[_-]?key|authorization|secret|password|token)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]+"
-        ),
+        re.compile(r"(?i)\b((?:api[_-]?key|authorization|secret|password|token)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]+"),
         r"\1" + _MASK,
     ),
     (re.compile(r"\b(?:sk|pk|rk|xai|gsk|hf|r8|pa|AIza|AKIA|ASIA)[-_]?[A-Za-z0-9*_-]{8,}"), _MASK),

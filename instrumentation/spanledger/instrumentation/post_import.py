@@ -50,8 +50,6 @@ def _patch(sdk: Sdk, module: ModuleType) -> None:
         try:
             _patched[sdk.waist] = Patch(sdk, module, _wanted[sdk.waist])
         except WaistNotFound as error:
-            logger.warning(
-                "spanledger: %s; its calls are not recorded. Supported: %s", error, sdk.requirement
-            )
+            logger.warning("spanledger: %s; its calls are not recorded. Supported: %s", error, sdk.requirement)
     except Exception:
         internal_error(f"instrumenting {sdk.name}")

@@ -228,9 +228,7 @@ class CallSpan:
             api_key=call.api_key,
         )
 
-    def _end_attributes(
-        self, reading: Reading, priced: list[handoff.Priced], not_billed: bool
-    ) -> Mapping[str, Any]:
+    def _end_attributes(self, reading: Reading, priced: list[handoff.Priced], not_billed: bool) -> Mapping[str, Any]:
         usage = reading.usage
         sums = totals(usage.parts)
         end: dict[str, Any] = {names.USAGE_STATUS: usage.status}

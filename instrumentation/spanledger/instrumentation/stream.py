@@ -46,8 +46,8 @@ class Watch:
         Parameters:
             settle: called once with the reading and whether the stream was cut short.
             content_type: of the response; AWS event streams are unwrapped.
-            decoder: httpx's content decoder of the response, for our reading only; None for plain bytes.
-            hide_usage: take the usage that we asked for out of what the program sees; needs plain bytes.
+            decoder: httpx's content decoder of the response; None for plain bytes.
+            hide_usage: take the usage that we asked for out of what the program sees, which is decoded then.
         """
         self.call = call
         self.reader = reader
@@ -67,19 +67,20 @@ class Watch:
     def piece(self, data: bytes) -> bytes:
         """Look at one piece of the body; returns what the program shall see of it."""
         call = self.call
-        if not call.ended:
-            try:
+        plain = data
+        try:
+            if self._decoder is not None:
+                pieces = self._decoder.decode(data)
+                plain = pieces if isinstance(pieces, bytes) else b"".join(pieces)
+            if not call.ended:
                 if call.first_token_ns is None:
                     call.first_token()
-                self._read(data)
-            except Exception:
-                internal_error("reading a stream")
-        return data if self._hidden is None else self._without_usage(data)
+                self._read(plain)
+        except Exception:
+            internal_error("reading a stream")
+        return data if self._hidden is None else self._without_usage(plain)
 
     def _read(self, data: bytes) -> None:
-        if self._decoder is not None:
-            pieces = self._decoder.decode(data)
-            data = pieces if isinstance(pieces, bytes) else b"".join(pieces)
         lines, self._rest = self._split(self._rest + data if self._rest else data)
         feed = self.reader.feed
         for line in lines:

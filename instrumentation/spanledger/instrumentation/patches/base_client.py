@@ -11,6 +11,7 @@ Four hooks see every billable call, whatever method, namespace or client class m
 from __future__ import annotations
 
 import functools
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -50,9 +51,7 @@ class InFlight:
 
     __slots__ = ("body", "call", "endpoint", "hide_usage", "request", "response", "streamed")
 
-    def __init__(
-        self, call: CallSpan, endpoint: Endpoint, request: Mapping[str, Any], hide_usage: bool
-    ) -> None:
+    def __init__(self, call: CallSpan, endpoint: Endpoint, request: Mapping[str, Any], hide_usage: bool) -> None:
         self.call = call
         self.endpoint = endpoint
         self.request = request
@@ -105,9 +104,7 @@ class Patch:
                 original = owner.__dict__[name]
                 self._originals.append((owner, name, original, hook(original)))
         except (AttributeError, KeyError) as error:
-            raise WaistNotFound(
-                f"{module.__name__} has no {error}: its version is not one we know"
-            ) from error
+            raise WaistNotFound(f"{module.__name__} has no {error}: its version is not one we know") from error
         for owner, name, _, hooked in self._originals:
             setattr(owner, name, hooked)
         default_book().prepare(sdk.provider)
@@ -257,9 +254,7 @@ def _may_ask_usage(host: str, options: Any, request: Mapping[str, Any]) -> bool:
     if isinstance(options.headers, Mapping) and options.headers.get(_RAW_HEADER) == "stream":
         return False
     asked = request.get("stream_options")
-    return not (isinstance(asked, Mapping) and "include_usage" in asked) and isinstance(
-        options.json_data, Mapping
-    )
+    return not (isinstance(asked, Mapping) and "include_usage" in asked) and isinstance(options.json_data, Mapping)
 
 
 def _asking_usage(options: Any) -> Any:
@@ -310,19 +305,14 @@ def _watch(flight: InFlight, response: Any, sse: bool) -> None:
     def settle(reading: Reading, cut: bool) -> None:
         _settle(call, reading, poll=poll, cut=cut)
 
-    encoded = response.headers.get("content-encoding", "identity") != "identity"
     decoder = None
-    if encoded:
+    if response.headers.get("content-encoding", "identity") != "identity":
         decoder = response._get_content_decoder()
-        del response._decoder  # the response makes one of its own
-    watch = Watch(
-        call,
-        reader,
-        settle,
-        content_type=content_type,
-        decoder=decoder,
-        hide_usage=flight.hide_usage and not encoded,
-    )
+        if flight.hide_usage:  # the tap hands on plain bytes then, so that events can be cut out
+            response._decoder = sys.modules[type(decoder).__module__].IdentityDecoder()  # type: ignore[attr-defined]
+        else:
+            del response._decoder  # the response makes one of its own
+    watch = Watch(call, reader, settle, content_type=content_type, decoder=decoder, hide_usage=flight.hide_usage)
     flight.streamed = True
     content = getattr(response, "_content", None)
     if content is not None:  # read already (a mock transport): nobody will iterate over the stream

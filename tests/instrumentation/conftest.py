@@ -1,0 +1,66 @@
+"""Both SDKs instrumented into an exporter in memory, against a scripted provider on loopback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from spanledger import attributes as names
+from spanledger.instrumentation import AnthropicInstrumentor, OpenAIInstrumentor
+from spanledger.settings import settings
+from tests.provider import Provider
+
+
+class Spans:
+    """The finished spans of one test."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+
+    def all(self) -> list[ReadableSpan]:
+        return [s for s in self.exporter.get_finished_spans() if s.instrumentation_scope.name.startswith("spanledger.")]
+
+    def one(self) -> dict[str, Any]:
+        """The attributes of the only span."""
+        finished = self.all()
+        assert len(finished) == 1, [s.name for s in finished]
+        return dict(finished[0].attributes or {})
+
+    def parts(self) -> dict[str, int]:
+        return json.loads(self.one()[names.USAGE_PARTS])
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with Provider() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, provider: Provider) -> Iterator[None]:
+    monkeypatch.setenv("SPANLEDGER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SPANLEDGER_HOSTS", f"{provider.host}=openai")
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.fixture
+def spans() -> Iterator[Spans]:
+    collected = Spans()
+    instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor()
+    for instrumentor in instrumentors:
+        instrumentor.instrument(tracer_provider=collected.provider)
+    try:
+        yield collected
+    finally:
+        for instrumentor in instrumentors:
+            instrumentor.uninstrument()
