@@ -46,6 +46,7 @@ ANTHROPIC = Sdk(
     client_providers=(
         ("Bedrock", "aws.bedrock"),
         ("Vertex", "gcp.vertex_ai"),
+        ("GoogleCloud", "gcp.vertex_ai"),
         ("Foundry", "azure.ai.inference"),
         ("AWS", "anthropic"),
     ),

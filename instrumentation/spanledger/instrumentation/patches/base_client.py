@@ -25,6 +25,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from spanledger.attribution import Attribution, without_baggage
 from spanledger.failures import internal_error
+from spanledger.instrumentation.hosts import region_of_host
 from spanledger.instrumentation.keys import key_identity
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.span import CallSpan
@@ -32,7 +33,7 @@ from spanledger.instrumentation.stream import BodyReader, Watch, tap
 from spanledger.instrumentation.wire.endpoints import Endpoint, find
 from spanledger.instrumentation.wire.reading import Reading
 from spanledger.pricing.book import default_book
-from spanledger.pricing.names import provider_of_host, region_of_host
+from spanledger.pricing.names import canonical_provider
 from spanledger.settings import settings
 from spanledger.tracking import remember
 from spanledger.version import __version__
@@ -234,7 +235,7 @@ class Patch:
         for word, provider in self._sdk.client_providers:
             if word in kind:
                 return provider
-        return provider_of_host(host)
+        return canonical_provider(host)
 
 
 def _request_body(options: Any) -> Mapping[str, Any]:

@@ -1,0 +1,23 @@
+"""What a client's host name says of the region that serves its calls."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+
+@lru_cache(maxsize=1024)
+def region_of_host(host: str) -> str:
+    """The region in a host name, in the provider's words; empty where there is none.
+
+    OpenAI's data residency hosts are `eu.api.openai.com`; AWS has `bedrock-runtime.us-east-1.amazonaws.com`; Vertex
+    `us-east5-aiplatform.googleapis.com` and `aiplatform.eu.rep.googleapis.com`.
+    """
+    if host.endswith(".api.openai.com"):
+        return host.removesuffix(".api.openai.com")
+    if host.startswith("bedrock") and ".amazonaws.com" in host:
+        return host.split(".")[1]
+    if host.endswith("-aiplatform.googleapis.com"):
+        return host.removesuffix("-aiplatform.googleapis.com")
+    if host.startswith("aiplatform.") and host.endswith(".rep.googleapis.com"):
+        return host.split(".")[1]
+    return ""

@@ -1,0 +1,148 @@
+"""Every recorded call of a provider, through its real SDK into ClickHouse: each row equals the truth."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from spanledger.attribution import attribute
+from spanledger.exporter.client import connect
+from spanledger.exporter.embedded import EmbeddedClickHouse
+from spanledger.exporter.install import install
+from spanledger.exporter.migrate import migrate
+from spanledger.exporter.shipper import load_journal
+from spanledger.instrumentation import AnthropicInstrumentor, OpenAIInstrumentor
+from spanledger.settings import settings
+from tests import recordings
+
+pytestmark = [pytest.mark.recordings, recordings.needed, pytest.mark.timeout(600)]
+
+PROVIDERS = ("openai", "azure", "anthropic")
+COLUMNS = (
+    "line, tags['recording'] AS recording, provider, operation, request_model, response_model, response_id, "
+    "service_tier, stream, status, price_status, usage_status, toString(usage) AS usage, "
+    "input_tokens, output_tokens, total_tokens, cost, cost_input + cost_output + cost_cache + cost_tools AS parts_cost"
+)
+
+
+@pytest.fixture(params=["sync", "async", "raw"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """One pass over all recordings, in a ledger of its own: (recordings, outcomes, rows)."""
+    monkeypatch.setenv("SPANLEDGER_HOME", str(tmp_path))
+    settings.cache_clear()
+    drive = recordings.driver()
+    driven = [r for provider in PROVIDERS for r in recordings.load(provider)]
+    tracer_provider = TracerProvider()
+    install(tracer_provider)
+    instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor()
+    for instrumentor in instrumentors:
+        instrumentor.instrument(tracer_provider=tracer_provider)
+    mode = "async" if request.param == "async" else "sync"
+    outcomes = []
+    try:
+        with warnings.catch_warnings(), drive.ReplayServer(driven) as server:
+            warnings.simplefilter("ignore")
+            logging.disable(logging.WARNING)
+            for recording in driven:
+                with attribute(tags={"recording": recording["id"]}):
+                    outcomes.append(drive.drive(recording, server, mode=mode, raw=request.param == "raw"))
+            drive.forget_clients()
+    finally:
+        logging.disable(logging.NOTSET)
+        for instrumentor in instrumentors:
+            instrumentor.uninstrument()
+        tracer_provider.shutdown()
+    clickhouse = EmbeddedClickHouse(tmp_path)
+    try:
+        client = connect(clickhouse.start())
+        migrate(client)
+        load_journal(tmp_path, client)
+        rows = client.rows(f"SELECT {COLUMNS} FROM llm_calls FINAL")
+        yield driven, outcomes, rows
+    finally:
+        clickhouse.stop()
+        settings.cache_clear()
+
+
+def test_every_row_equals_the_truth(ledger: Any) -> None:
+    driven, outcomes, rows = ledger
+    truth = recordings.truth()
+    by_recording: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+    for row in rows:
+        by_recording[row["recording"]][row["line"]] = row
+    shared_ids = Counter(truth[r["id"]]["response_id"] for r in driven if r["id"] in truth)
+    seen_ids: set[str] = set()
+    table: dict[str, Counter[str]] = defaultdict(Counter)
+    different = []
+    for recording, outcome in zip(driven, outcomes, strict=True):
+        count = table[recording["provider"]]
+        entry = truth.get(recording["id"])
+        lines = by_recording[recording["id"]]
+        count["rows"] += len(lines)
+        if outcome.status == "skipped":
+            count["skipped"] += 1
+            continue
+        count["driven"] += 1
+        if entry is None:  # an HTTP error was recorded
+            problem = None if [r["price_status"] for r in lines.values()] == ["not_billed"] else f"rows {lines}"
+        elif "/threads/" in recording["path"]:  # a message is put into a thread: no model is called
+            problem = f"a row: {lines}" if lines else None
+        elif entry["response_id"] and shared_ids[entry["response_id"]] > 1:  # one entry for all that share an id
+            seen_ids |= {entry["response_id"]} if lines else set()
+            problem = None
+        else:
+            problem = _difference(entry, lines)
+        count["equal" if problem is None else "different"] += 1
+        if problem:
+            different.append(f"{recording['provider']} {recording['id']}: {problem}")
+    assert seen_ids == {name for name, n in shared_ids.items() if name and n > 1}
+    for provider, count in table.items():
+        print(provider, dict(count))
+    assert not different, f"{len(different)} differ\n" + "\n".join(different[:40])
+
+
+def test_the_parts_cost_what_the_call_costs(ledger: Any) -> None:
+    _, _, rows = ledger
+    assert len(rows) > 700
+    for row in rows:
+        if row["cost"] is not None:
+            assert row["cost"] == row["parts_cost"], row
+        else:
+            assert row["price_status"] in ("unpriced", "usage_missing"), row
+
+
+def _difference(entry: dict[str, Any], lines: dict[int, dict[str, Any]]) -> str | None:
+    """What differs between the truth and the row of a call; None if nothing does."""
+    if 0 not in lines:
+        return "no row"
+    row = lines[0]
+    usage = _usage(row)
+    if usage not in recordings.readings(entry):
+        return f"parts {usage}, truth {recordings.readings(entry)}"
+    expected = {
+        "response_model": entry["response_model"] or "",
+        "response_id": entry["response_id"] or "",
+        "service_tier": entry["service_tier"] or "",
+        "stream": entry["stream"],
+        "usage_status": entry["usage_status"],
+    }
+    if usage == recordings.readings(entry)[0]:
+        expected |= {name: entry[name] for name in ("input_tokens", "output_tokens", "total_tokens")}
+    actual = {name: bool(row[name]) if name == "stream" else row[name] for name in expected}
+    if actual != expected:
+        return f"{ {n: (actual[n], expected[n]) for n in expected if actual[n] != expected[n]} }"
+    others = [(o["model"], o["parts"]) for o in entry.get("other_models") or ()]
+    further = [(row["response_model"], _usage(row)) for line, row in sorted(lines.items()) if line]
+    return None if further == others else f"lines {further}, truth {others}"
+
+
+def _usage(row: dict[str, Any]) -> dict[str, int]:
+    import ast
+
+    return {part: int(n) for part, n in ast.literal_eval(row["usage"]).items()}
