@@ -83,6 +83,8 @@ class Charge:
         priced_model: id of the model in the price book; empty if none matched.
         snapshot: JSON with everything that the amounts were computed from (catalogue version, price row,
             effective rate per part, tier, modes, region, overlays, currency, FX); empty if no price applied.
+        left_out: parts and fields whose counts the price file asks to leave out of the row
+            (`passthrough_unpriced: false`).
     """
 
     status: str
@@ -94,6 +96,7 @@ class Charge:
     reasons: tuple[str, ...] = ()
     priced_model: str = ""
     snapshot: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def cost(self) -> Decimal | None:
