@@ -1,0 +1,117 @@
+"""The ledger's schema: `migrations/` holds numbered SQL files, applied once each, in order, never undone.
+
+In a file, `{database}` is the ledger's database, `{on_cluster}` is empty or `ON CLUSTER 'name'`, and `{engine}` before
+`ReplacingMergeTree` is empty or `Replicated`. Statements end with `;` at the end of a line. A file may be run again
+after it broke off halfway: `IF NOT EXISTS` everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from spanledger.exporter.client import (
+    UNKNOWN_DATABASE,
+    UNKNOWN_TABLE,
+    Client,
+    ClickHouseError,
+    Endpoint,
+    connect,
+    parse_url,
+)
+
+_FOLDER = Path(__file__).parent / "migrations"
+
+_MIGRATIONS_TABLE = """
+CREATE TABLE IF NOT EXISTS {database}.schema_migrations {on_cluster}
+(
+    id         UInt32,
+    name       String,
+    applied_at DateTime('UTC') DEFAULT now('UTC')
+)
+ENGINE = {engine}ReplacingMergeTree(applied_at)
+ORDER BY id
+"""
+
+
+def migrations() -> dict[int, Path]:
+    """Number -> file, in order."""
+    return {int(path.name.split("_")[0]): path for path in sorted(_FOLDER.glob("[0-9]*_*.sql"))}
+
+
+def migrate(client: Client, cluster: str = "") -> list[str]:
+    """Bring the schema in the client's database up to date, and return the names of what was applied.
+
+    Parameters:
+        client: a connection whose user may create tables; nothing is written when the schema is current.
+        cluster: name of a ClickHouse cluster, for replicated tables on all its nodes; empty: one server, or Cloud.
+
+    Raises:
+        ClickHouseError: ClickHouse refuses, or is not reached.
+    """
+    names = {
+        "database": _quoted(client.endpoint.database),
+        "on_cluster": f"ON CLUSTER {_quoted(cluster)}" if cluster else "",
+        "engine": "Replicated" if cluster else "",
+    }
+    missing = {number: path for number, path in migrations().items() if number not in _applied(client)}
+    if not missing:
+        return []
+    client.command(_fill(_MIGRATIONS_TABLE, names))
+    for number, path in missing.items():
+        for statement in _statements(path.read_text(encoding="utf-8")):
+            client.command(_fill(statement, names))
+        client.command(
+            f"INSERT INTO {names['database']}.schema_migrations (id, name) VALUES ({{id:UInt32}}, {{name:String}})",
+            {"id": number, "name": path.stem},
+            {"async_insert": 0},
+        )
+    return [path.stem for path in missing.values()]
+
+
+def open_ledger(to: Endpoint | str, connect_timeout: float = 5.0, timeout: float = 60.0) -> Client:
+    """Connect to a ledger whose database and schema are made, or brought up to date, where need be.
+
+    Raises:
+        UrlError, ClickHouseError: as `connect` and `migrate` do.
+    """
+    endpoint = parse_url(to) if isinstance(to, str) else to
+    try:
+        client = connect(endpoint, connect_timeout, timeout)
+    except ClickHouseError as error:
+        if error.code != UNKNOWN_DATABASE:
+            raise
+        first = connect(replace(endpoint, database="default"), connect_timeout, timeout)
+        first.command(f"CREATE DATABASE IF NOT EXISTS {_quoted(endpoint.database)}")
+        first.close()
+        client = connect(endpoint, connect_timeout, timeout)
+    try:
+        migrate(client)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def _applied(client: Client) -> set[int]:
+    try:
+        return {int(row[0]) for row in client.query("SELECT id FROM schema_migrations").rows}
+    except ClickHouseError as error:
+        if error.code == UNKNOWN_TABLE:
+            return set()
+        raise
+
+
+def _statements(text: str) -> list[str]:
+    return [part.strip() for part in text.split(";\n") if part.strip()]
+
+
+def _fill(template: str, names: dict[str, str]) -> str:
+    for name, value in names.items():
+        template = template.replace(f"{{{name}}}", value)
+    return template
+
+
+def _quoted(name: str) -> str:
+    """An identifier in backticks; ClickHouse reads backslash escapes inside."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

@@ -1,0 +1,173 @@
+"""Questions to the ledger. Everything a user types is bound as a parameter, never put into the SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from spanledger.exporter.client import Client
+
+DIMENSIONS: Mapping[str, str] = {
+    "model": "if(response_model != '', response_model, request_model)",
+    "provider": "provider",
+    "operation": "operation",
+    "day": "toDate(start_time, 'UTC')",
+    "service": "service_name",
+    "environment": "environment",
+    "tenant": "tenant",
+    "user": "user_id",
+    "session": "session_id",
+    "feature": "feature",
+    "prompt": "prompt_name",
+    "agent": "agent_name",
+    "key": "if(api_key_alias != '', api_key_alias, api_key_hash)",
+    "tier": "service_tier",
+    "status": "status",
+}
+"""What a report can be grouped and filtered by, besides `tag:NAME`."""
+
+_MEASURES = """\
+       countIf(line = 0) AS calls,
+       countIf(line = 0 AND status = 'error') AS errors,
+       sum(input_tokens) AS input_tokens,
+       sum(output_tokens) AS output_tokens,
+       sum(cache_read_tokens) AS cache_read_tokens,
+       sum(cache_write_tokens) AS cache_write_tokens,
+       sum(reasoning_tokens) AS reasoning_tokens,
+       sum(cost_base) AS cost,
+       base_currency AS currency,
+       countIf(cost_base IS NULL) AS unpriced,
+       countIf(price_status = 'estimated') AS estimated"""
+
+MEASURES = (
+    "calls",
+    "errors",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cost",
+    "currency",
+    "unpriced",
+    "estimated",
+)
+
+
+class QueryError(ValueError):
+    """A report was asked for something it does not know; the message names it and what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows with the names of their columns."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def report(
+    client: Client,
+    by: Sequence[str] = ("model",),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    where: Mapping[str, str] | None = None,
+    limit: int | None = None,
+) -> Table:
+    """What calls cost, grouped by dimensions.
+
+    Parameters:
+        by: names from `DIMENSIONS`, or `tag:NAME`; none: one row a currency.
+        since: calls that started then or later; without a time zone it is UTC.
+        until: calls that started before.
+        where: dimension -> the value it must have.
+        limit: at most so many rows, the dearest first (by day: the latest days).
+
+    Returns:
+        The dimensions, then `MEASURES`. `cost` is in `currency`, the ledger's base currency, a Decimal; None
+        where no call of the group has a known cost. `unpriced` counts rows whose cost is unknown, and which `cost`
+        therefore lacks; `estimated` counts rows whose cost is not exact. Token sums are None where no call
+        reported any.
+
+    Raises:
+        QueryError: an unknown dimension.
+        ClickHouseError: refused, or not reached.
+    """
+    parameters: dict[str, Any] = {}
+    columns = [f"{_expression(name, parameters)} AS {_alias(i)}" for i, name in enumerate(by)]
+    conditions = [
+        f"{_expression(name, parameters)} = {_bound(value, parameters)}" for name, value in (where or {}).items()
+    ]
+    if since is not None:
+        conditions.append(f"start_time >= {_bound(since, parameters)}")
+    if until is not None:
+        conditions.append(f"start_time < {_bound(until, parameters)}")
+    groups = [_alias(i) for i in range(len(by))]
+    latest = [_alias(i) + " DESC" for i, name in enumerate(by) if name == "day"]
+    order = [*latest, "cost DESC NULLS LAST", "calls DESC", *groups]
+    sql = "SELECT " + ",\n       ".join([*columns, _MEASURES.lstrip()]) + "\nFROM llm_calls FINAL"
+    if conditions:
+        sql += "\nWHERE " + "\n  AND ".join(conditions)
+    sql += f"\nGROUP BY {', '.join([*groups, 'base_currency'])}\nORDER BY {', '.join(order)}"
+    if limit is not None:
+        sql += f"\nLIMIT {_bound(limit, parameters)}"
+    found = client.query(sql, parameters)
+    return Table((*by, *MEASURES), [tuple(row) for row in found.rows])
+
+
+def explain_row(client: Client, identifier: str) -> list[dict[str, Any]]:
+    """The rows of one call, all columns, its `line` 0 first: found by entry id, response id or span id.
+
+    Raises:
+        ClickHouseError: refused, or not reached.
+    """
+    found = client.query(
+        "SELECT * FROM llm_calls FINAL"
+        " WHERE entry_id = {id:String} OR response_id = {id:String} OR span_id = {id:String}"
+        " ORDER BY start_time, entry_id, line LIMIT 100",
+        {"id": identifier},
+    )
+    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+
+def run_sql(client: Client, sql: str, fmt: str = "PrettyCompact") -> bytes:
+    """Run a user's own query, which can only read, and return the answer in a ClickHouse format.
+
+    Parameters:
+        client: for embedded ClickHouse, a connection of `EmbeddedClickHouse.reader()`.
+        sql: one SELECT, SHOW or the like, without a FORMAT clause.
+        fmt: any of ClickHouse's output formats.
+
+    Raises:
+        QueryError: the format is not a name.
+        ClickHouseError: refused, or not reached.
+    """
+    if not fmt.isidentifier():
+        raise QueryError(f"{fmt!r} is not a ClickHouse format: use PrettyCompact, JSON, CSVWithNames, ...")
+    return client.text(sql.strip().rstrip(";"), fmt, {} if client.read_only else {"readonly": 2})
+
+
+def _alias(index: int) -> str:
+    return f"by{index}"
+
+
+def _expression(name: str, parameters: dict[str, Any]) -> str:
+    if name.startswith("tag:") and len(name) > 4:
+        return f"tags[{_bound(name[4:], parameters)}]"
+    try:
+        return DIMENSIONS[name]
+    except KeyError:
+        raise QueryError(f"cannot group or filter by {name!r}: use {', '.join(DIMENSIONS)} or tag:NAME") from None
+
+
+def _bound(value: str | int | datetime, parameters: dict[str, Any]) -> str:
+    """A placeholder that the server replaces by `value`."""
+    name = f"p{len(parameters)}"
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+        parameters[name] = f"{moment.timestamp():.6f}"
+        return f"toDateTime64({{{name}:String}}, 9, 'UTC')"
+    parameters[name] = value
+    return f"{{{name}:{'UInt64' if isinstance(value, int) else 'String'}}}"
