@@ -268,9 +268,9 @@ class PriceBook:
         reasons = list(vector.reasons)
         reasons += [f"{name} is not a quantity: not in the cost" for name in (*bad, *bad_fields)]
         uncertain = call.usage_status != REPORTED
-        if uncertain:
-            reasons += call.usage_reasons or (f"usage is {call.usage_status}",)
         missing = call.usage_status == MISSING and not quantities and not fields
+        if uncertain and not (missing and vector.free):
+            reasons += call.usage_reasons or (f"usage is {call.usage_status}",)
         if vector.status == UNPRICED and not (missing and vector.model):
             return self._no_cost(UNPRICED, vector, reasons)
         if missing and not vector.free:
