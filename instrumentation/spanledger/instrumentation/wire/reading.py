@@ -12,7 +12,12 @@ from spanledger.pricing.usage import Usage
 
 @dataclass(slots=True)
 class Line:
-    """Another model's share of a call (Anthropic's advisor or fallback): billed at that model's rates."""
+    """Another model's share of a call (Anthropic's advisor, OpenAI's image tool): billed at that model's rates.
+
+    Attributes:
+        model: empty where the provider does not name it.
+        usage: the share, which the call's own usage does not hold.
+    """
 
     model: str
     usage: Usage
@@ -33,6 +38,7 @@ class Reading:
         created_ns: the provider's own time of the response, ns since the epoch; None if it gives none.
         reported_cost: what the provider says it billed, in USD.
         error: (type, message) of an error inside a response that began well; None if there is none.
+        background: the request was made in the background (OpenAI Responses).
         pending: the response is queued or in progress: its usage comes later, by polling.
         lines: other models' shares.
     """
@@ -47,6 +53,7 @@ class Reading:
     created_ns: int | None = None
     reported_cost: Decimal | None = None
     error: tuple[str, str] | None = None
+    background: bool = False
     pending: bool = False
     lines: tuple[Line, ...] = ()
 
@@ -68,6 +75,9 @@ class StreamReader(Protocol):
 
     def feed(self, line: bytes) -> None:
         """Take one line of the stream, without its line end: an SSE field, or a line of JSON."""
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take one event that is parsed already; the same as `feed` with its line."""
 
     def reading(self) -> Reading:
         """What has been seen so far."""

@@ -1,0 +1,95 @@
+"""Which calls are billed, what they are, and who reads them: one line an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spanledger.instrumentation.wire import (
+    anthropic_complete,
+    anthropic_messages,
+    openai_audio,
+    openai_chat,
+    openai_embeddings,
+    openai_images,
+    openai_moderations,
+    openai_responses,
+)
+from spanledger.instrumentation.wire.reading import Reader, StreamReader
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A billable call.
+
+    Attributes:
+        operation: `gen_ai.operation.name`.
+        read: reads a plain body.
+        stream_reader: makes the reader of a stream; takes the request.
+        poll: the call creates nothing: it makes a row only if it delivers the first terminal usage of a
+            response whose own call ended `pending`.
+    """
+
+    operation: str
+    read: Reader
+    stream_reader: Callable[[Mapping[str, Any]], StreamReader]
+    poll: bool = False
+
+
+_RESPONSES = Endpoint("chat", openai_responses.read, openai_responses.Stream)
+_RESPONSE_POLL = Endpoint("chat", openai_responses.read, openai_responses.Stream, poll=True)
+_TRANSCRIPTION = (openai_audio.read_transcription, openai_audio.TranscriptionStream)
+_IMAGES = Endpoint("image_generation", openai_images.read, openai_images.Stream)
+_MESSAGES = Endpoint("chat", anthropic_messages.read, anthropic_messages.Stream)
+
+_POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
+    "openai": {
+        ("chat", "completions"): Endpoint("chat", openai_chat.read, openai_chat.Stream),
+        "completions": Endpoint("text_completion", openai_chat.read, openai_chat.Stream),
+        "responses": _RESPONSES,
+        ("responses", "compact"): _RESPONSES,
+        "decisions": Endpoint("decision", openai_responses.read, openai_responses.Stream),
+        "embeddings": Endpoint("embeddings", openai_embeddings.read, openai_embeddings.Stream),
+        ("images", "generations"): _IMAGES,
+        ("images", "edits"): _IMAGES,
+        ("images", "variations"): _IMAGES,
+        ("audio", "transcriptions"): Endpoint("transcription", *_TRANSCRIPTION),
+        ("audio", "translations"): Endpoint("translation", *_TRANSCRIPTION),
+        ("audio", "speech"): Endpoint("speech", openai_audio.read_speech, openai_audio.SpeechStream),
+        "moderations": Endpoint("moderation", openai_moderations.read, openai_moderations.Stream),
+    },
+    "anthropic": {
+        ("v1", "messages"): _MESSAGES,
+        ("v1", "complete"): Endpoint("text_completion", anthropic_complete.read, anthropic_complete.Stream),
+    },
+}
+"""Wire format -> the last two segments of the path, or the last alone -> endpoint."""
+
+_BEDROCK = frozenset({"invoke", "invoke-with-response-stream"})
+_VERTEX = frozenset({"rawPredict", "streamRawPredict"})
+
+
+def find(format: str, method: str, url: str) -> Endpoint | None:
+    """The endpoint of a call; None if it is not billed (files, models, batches, token counts, ...).
+
+    Parameters:
+        format: `openai` or `anthropic`.
+        method: HTTP method, in any case.
+        url: whole or only its path, with or without a query.
+    """
+    head, _, last = url.partition("?")[0].rpartition("/")
+    before = head.rpartition("/")[2]
+    method = method.upper()
+    if method == "POST":
+        table = _POST[format]
+        found = table.get((before, last)) or table.get(last)
+        if found is not None or format != "anthropic":
+            return found
+        if last in _BEDROCK and head.rpartition("/")[0].endswith("/model"):
+            return _MESSAGES
+        model, _, verb = last.rpartition(":")
+        return _MESSAGES if verb in _VERTEX and before == "models" and model != "count-tokens" else None
+    if method == "GET" and format == "openai" and before == "responses":
+        return _RESPONSE_POLL
+    return None
