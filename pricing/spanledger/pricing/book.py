@@ -527,6 +527,9 @@ class PriceBook:
     def find(self, provider: str, model: str, request_model: str = "") -> Found | str:
         """The book's entry for a model; or, in words, why there is none."""
         name = self.canonical(provider)
+        if request_model and spellings(request_model).geo and not spellings(model).geo:
+            # Bedrock's answer names the model, the request the inference profile that it is billed by.
+            model, request_model = request_model, model
         try:
             prices = self._list(name)
             found = prices.find(model) or prices.find(request_model)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,16 @@ _LEFT_OUT = {
 }
 """Their price keys that no part stands for; a price that had one is marked estimated."""
 
+_GROUNDING = {
+    ("gcp.gemini", Decimal(35)): ("grounded_request", "web_search", "1500/day"),
+    ("gcp.gemini", Decimal(14)): ("web_search", "grounded_request", "5000/month"),
+}
+"""(provider, their price of 1 000 searches) -> the part that is billed, the one that is not, what is free.
+
+Up to Gemini 2.5 Google bills grounded prompts, from Gemini 3 on search queries:
+https://ai.google.dev/gemini-api/docs/pricing, https://ai.google.dev/gemini-api/docs/google-search#pricing
+"""
+
 _FREE_WORDS = ("free of charge", "included in the subscription")
 _MODES = {"service_tier": "service_tier", "processing": "processing", "speed": "processing"}
 
@@ -87,6 +97,7 @@ class _Price:
     parts: Mapping[str, tuple[Decimal, Mapping[int, Decimal]]]
     per: Mapping[str, int]
     unmapped: Mapping[str, Decimal]
+    free: Mapping[str, str]
     notes: tuple[str, ...]
 
     def edges(self) -> list[int]:
@@ -148,7 +159,7 @@ def _provider(name: str, provider: Any, version: str, checked: str, result: Impo
         if not patterns:
             result.left_out[where] = "an earlier model has all of its names"
             continue
-        rows = _rows(model)
+        rows = _rows(name, model)
         if not rows:
             result.left_out[where] = "no price, and nothing says that it is free"
             continue
@@ -223,7 +234,7 @@ def _floating(match: Any) -> bool:
 # ---- prices
 
 
-def _rows(model: Any) -> list[list[str]]:
+def _rows(provider: str, model: Any) -> list[list[str]]:
     """The model's price rows, each as lines of YAML."""
     prices = model.prices if isinstance(model.prices, list) else None
     note = (model.price_comments or "").lower()
@@ -246,15 +257,15 @@ def _rows(model: Any) -> list[list[str]]:
     rows = []
     last: list[str] = []
     for start in sorted(starts):
-        base = _price([prices for since, prices in dated if since <= start][-1])
+        base = _price(provider, [prices for since, prices in dated if since <= start][-1])
         active = [v for v in variants if v.constraint is None or v.constraint.start_date.isoformat() <= start]
-        body = _row(base, active, free)
+        body = _row(provider, base, active, free)
         if body is not None and body != last:
             rows.append([*([f"from: {start}"] if start else []), *body])
         last = body or last
     latest = dated[-1][0] if dated else ""
     for prices, windows in _by_price(windowed):
-        body = _row(_price(prices), [], free)
+        body = _row(provider, _price(provider, prices), [], free)
         if body is not None:
             spans = ", ".join(f'{{utc: "{window}"}}' for window in windows)
             rows.append([*([f"from: {latest}"] if latest else []), f"windows: [{spans}]", *body])
@@ -273,7 +284,7 @@ def _by_price(windowed: Iterable[tuple[str, Any]]) -> list[tuple[Any, list[str]]
     return found
 
 
-def _price(prices: Any) -> _Price:
+def _price(provider: str, prices: Any) -> _Price:
     parts: dict[str, tuple[Decimal, Mapping[int, Decimal]]] = {}
     per: dict[str, int] = {}
     unmapped: dict[str, Decimal] = {}
@@ -284,17 +295,29 @@ def _price(prices: Any) -> _Price:
         if key in _PARTS:
             part, per[part] = _PARTS[key]
             if hasattr(value, "tiers"):
-                parts[part] = (value.base, {tier.start: tier.price for tier in value.tiers})
+                parts[part] = (_clean(value.base), {tier.start: _clean(tier.price) for tier in value.tiers})
             else:
-                parts[part] = (value, {})
+                parts[part] = (_clean(value), {})
         elif key in _UNMAPPED:
-            unmapped[_UNMAPPED[key][0]] = value
+            unmapped[_UNMAPPED[key][0]] = _clean(value)
         else:
             notes.append(_LEFT_OUT.get(key, f"{key} of genai-prices is not in this price"))
-    return _Price(parts, per, unmapped, tuple(notes))
+    free: dict[str, str] = {}
+    grounding = _GROUNDING.get((provider, parts["web_search"][0])) if "web_search" in parts else None
+    if grounding is not None:
+        billed, other, free[billed] = grounding
+        rate = parts.pop("web_search")
+        parts[billed], parts[other] = rate, (Decimal(0), {})
+        per[billed] = per[other] = 10**3
+    return _Price(parts, per, unmapped, free, tuple(notes))
 
 
-def _row(base: _Price, variants: list[Any], free: bool) -> list[str] | None:
+def _clean(rate: Decimal) -> Decimal:
+    """The rate without the tail that a binary float left on it (0.07999999999999999 is 0.08)."""
+    return Context(prec=12).create_decimal(rate) if len(rate.as_tuple().digits) > 14 else rate
+
+
+def _row(provider: str, base: _Price, variants: list[Any], free: bool) -> list[str] | None:
     if not base.parts and not base.unmapped:
         return ["free: true"] if free and not base.notes else None
     lines = [f"rates: {_rates(base, -1, sorted(base.parts, key=_order))}"]
@@ -302,7 +325,7 @@ def _row(base: _Price, variants: list[Any], free: bool) -> list[str] | None:
         lines.append(f"unmapped: {{{', '.join(f'{k}: {_plain(v)}' for k, v in base.unmapped.items())}}}")
     if base.edges():
         lines.append(f"context: {_context(base)}")
-    modes = _modes(base, variants)
+    modes = _modes(provider, base, variants)
     if modes:
         lines.append("modes:")
         lines += modes
@@ -324,7 +347,8 @@ def _rates(price: _Price, edge: int, parts: Iterable[str]) -> str:
             found.append(f"{part}: {_plain(rate)}")
         else:
             per = {10**3: "1K", 10**6: "1M"}.get(price.per[part], str(price.per[part]))
-            found.append(f"{part}: {{rate: {_plain(rate)}, per: {per}}}")
+            free = f", free: {price.free[part]}" if part in price.free else ""
+            found.append(f"{part}: {{rate: {_plain(rate)}, per: {per}{free}}}")
     return "{" + ", ".join(found) + "}"
 
 
@@ -357,7 +381,7 @@ def _context(price: _Price) -> str:
     return "[" + ", ".join(found) + "]"
 
 
-def _modes(base: _Price, variants: list[Any]) -> list[str]:
+def _modes(provider: str, base: _Price, variants: list[Any]) -> list[str]:
     modes: dict[str, dict[str, str]] = {}
     for variant in variants:
         if len(variant.when) != 1:
@@ -367,7 +391,7 @@ def _modes(base: _Price, variants: list[Any]) -> list[str]:
         if dimension == "service_tier" and value == "default":
             continue
         if value not in modes.setdefault(dimension, {}):
-            modes[dimension][value] = _mode(base, _price(variant.prices))
+            modes[dimension][value] = _mode(base, _price(provider, variant.prices))
     lines = []
     for dimension, values in modes.items():
         aliases: dict[str, list[str]] = {}

@@ -104,16 +104,16 @@ class ModelList:
         """The price list's entry for a model's name; the user's files first, the last one first of all."""
         if not model:
             return None
-        names = spellings(model).names
+        stages = spellings(model).stages
         if self.aliases:
-            for name in names:
-                if name in self.aliases:
-                    names = spellings(self.aliases[name]).names
-                    break
+            alias = next((n for names in stages for n in names if n in self.aliases), None)
+            if alias is not None:
+                stages = spellings(self.aliases[alias]).stages
         for i in range(len(self.layers) - 1, -1, -1):
-            found = self.layers[i].find(names)
-            if found is not None:
-                return self._latest(found, i)
+            for names in stages:
+                found = self.layers[i].find(names)
+                if found is not None:
+                    return self._latest(found, i)
         return None
 
     def _latest(self, found: Model, at: int) -> Model:

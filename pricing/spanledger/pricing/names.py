@@ -7,6 +7,7 @@ host name decides it where the SDK is used for somebody else's endpoint: Azure's
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -153,9 +154,15 @@ def canonical_provider(name: str) -> str:
 
 
 class Spellings(NamedTuple):
-    """A model's name as sent, and what it may be called in a price list, most specific first."""
+    """What a model may be called in a price list.
 
-    names: tuple[str, ...]
+    Attributes:
+        stages: names that are searched together; the name as sent and its kin first, those without their
+            geography after them.
+        geo: the geography in the name (`eu`, `global`); empty if it has none.
+    """
+
+    stages: tuple[tuple[str, ...], ...]
     geo: str
 
 
@@ -170,40 +177,35 @@ def spellings(model: str) -> Spellings:
     """
     name = model.strip().lower()
     names = [name]
-    geo = ""
-
-    def add(spelling: str) -> str:
-        if spelling and spelling not in names:
-            names.append(spelling)
-        return spelling or name
-
     if name.startswith("arn:"):
-        name = add(name.rpartition("/")[2])
+        name = name.rpartition("/")[2]
+        names.append(name)
     elif "/" in name:
-        if name.startswith(("models/", "publishers/", "projects/", "tunedmodels/", "accounts/")):
-            name = add(name.rpartition("/")[2])
-        else:
-            add(name.partition("/")[2])
-            name = add(name.rpartition("/")[2])
-    head, dot, rest = name.partition(".")
-    if dot and head in GEOS and rest:
-        geo, name = head, add(rest)
+        if not name.startswith(("models/", "publishers/", "projects/", "tunedmodels/", "accounts/")):
+            names.append(name.partition("/")[2])
+        name = name.rpartition("/")[2]
+        names.append(name)
     if name.startswith("ft:"):
         base = name[3:].partition(":")[0]
-        add("ft:" + base)
-        add("ft:" + _undated(base))
-        return Spellings(tuple(names), geo)
-    if "@" in name:
-        at, _, version = name.partition("@")
-        if version.isdigit():
-            add(f"{at}-{version}")
-        name = add(at)
-    for spelling in tuple(names):
-        if "@" not in spelling and not spelling.startswith("arn:"):
-            add(_undated(spelling))
-            if (dashed := _dashed(spelling)) != spelling:
-                add(dashed)
-    return Spellings(tuple(names), geo)
+        return Spellings((_distinct([*names, "ft:" + base, "ft:" + _undated(base)]),), "")
+    stages = [_distinct(n for listed in names for n in _shortened(listed))]
+    geo, dot, rest = name.partition(".")
+    if not dot or geo not in GEOS or not rest:
+        return Spellings(tuple(stages), "")
+    return Spellings((*stages, _distinct(_shortened(rest))), geo)
+
+
+def _shortened(name: str) -> list[str]:
+    """`name`, without its version (`@20250929`, `@default`), and without its date."""
+    found = [name]
+    at, mark, version = name.partition("@")
+    if mark and not name.startswith("arn:"):
+        found += [f"{at}-{version}", at]
+    return [*found, *(_undated(n) for n in found), *(_dashed(n) for n in found)]
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def _dashed(name: str) -> str:
