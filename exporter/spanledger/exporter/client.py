@@ -7,6 +7,7 @@ never pays for it.
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -263,6 +264,7 @@ class _translated:
 
         if not isinstance(error, (DriverError, urllib3.exceptions.HTTPError, OSError)):
             return
+        traceback.clear_frames(error.__traceback__)  # they hold the connection, and so hold up a server's end
         text = str(error)
         found = _CODE.search(text)
         if found is None:
