@@ -62,9 +62,7 @@ def test_the_same_request_takes_the_same_tokens_and_another_takes_others(server,
     def usages() -> list[int]:
         with StandIn() as fresh, openai.OpenAI(base_url=f"{fresh.url}/v1", api_key="sk-test") as client:
             create = client.chat.completions.create
-            return [
-                create(model="gpt-5-mini", messages=ask(f"question {n}")).usage.total_tokens for n in range(5)
-            ]
+            return [create(model="gpt-5-mini", messages=ask(f"question {n}")).usage.total_tokens for n in range(5)]
 
     assert usages() == usages()
     assert len(set(usages())) > 1
@@ -175,9 +173,7 @@ def test_messages_write_a_cache_by_time_to_live_and_then_read_it(claude):
     split = first.cache_creation
     assert split.ephemeral_1h_input_tokens > 2000
     assert split.ephemeral_5m_input_tokens > 0
-    assert first.cache_creation_input_tokens == (
-        split.ephemeral_1h_input_tokens + split.ephemeral_5m_input_tokens
-    )
+    assert first.cache_creation_input_tokens == (split.ephemeral_1h_input_tokens + split.ephemeral_5m_input_tokens)
     assert first.cache_read_input_tokens == 0
     assert second.cache_creation_input_tokens == 0
     assert second.cache_read_input_tokens == first.cache_creation_input_tokens
@@ -196,9 +192,7 @@ def test_messages_count_thinking_inside_the_output_and_searches_on_top(claude):
 
 
 def test_a_message_streams_cumulative_usage(claude):
-    stream = claude.messages.create(
-        model="claude-sonnet-4-6", max_tokens=500, messages=ask("hi"), stream=True
-    )
+    stream = claude.messages.create(model="claude-sonnet-4-6", max_tokens=500, messages=ask("hi"), stream=True)
     events = list(stream)
     assert events[0].message.usage.output_tokens == 1
     deltas = [event for event in events if event.type == "message_delta"]

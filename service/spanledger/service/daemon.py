@@ -1,0 +1,271 @@
+"""The background service of `spanledger up`: keeps embedded ClickHouse running and loads the journal into it.
+
+One process a home. It holds a lock on `service.lock` as long as it lives, so that the kernel itself tells whether
+it runs: a stale file or a reused process id cannot mislead. The file says who holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from spanledger.exporter.private import private_folder
+
+if TYPE_CHECKING:
+    from spanledger.exporter.client import Client
+    from spanledger.exporter.embedded import EmbeddedClickHouse
+
+logger = logging.getLogger("spanledger")
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+_MAX_PAUSE_SECONDS = 30.0
+_LOCK_TRIES = 25
+
+
+class ServiceError(RuntimeError):
+    """The background service could not be started or stopped; the message says why and what to do."""
+
+
+class Ports(NamedTuple):
+    """Ports on 127.0.0.1 that embedded ClickHouse must take; None leaves the choice to it."""
+
+    http: int | None = None
+    tcp: int | None = None
+
+
+ANY_PORTS = Ports()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service that runs.
+
+    Attributes:
+        pid: its process.
+        since: when it came up, seconds since the epoch.
+        interval: seconds between two loads of the journal.
+    """
+
+    pid: int
+    since: float
+    interval: float
+
+
+def lock_file(home: Path) -> Path:
+    return home / "service.lock"
+
+
+def log_file(home: Path) -> Path:
+    return home / "service.log"
+
+
+def running(home: Path) -> Running | None:
+    """The service of `home`, or None if none runs."""
+    try:
+        with lock_file(home).open() as file:
+            if _lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB):
+                return None
+            return _read(file)
+    except FileNotFoundError:
+        return None
+
+
+def start(home: Path, ports: Ports = ANY_PORTS, timeout: float = START_SECONDS) -> Running:
+    """Start the service in the background and wait until it has come up.
+
+    Raises:
+        ServiceError: it did not; the message is the service's own where it said one.
+    """
+    private_folder(home)
+    receive, send = os.pipe()
+    with open(log_file(home), "ab", opener=_private) as log, os.fdopen(receive) as answer:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "spanledger.service.daemon", str(home), str(send), json.dumps(ports)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home,
+            pass_fds=(send,),
+            start_new_session=True,
+        )
+        os.close(send)
+        said = _first_line(answer, timeout)
+        if said != "ready":
+            process.terminate()
+            process.wait()
+    if said == "ready" and (service := running(home)):
+        return service
+    raise ServiceError(said or f"the service did not come up; see {log_file(home)}")
+
+
+def stop(home: Path, timeout: float = STOP_SECONDS) -> bool:
+    """Stop the service; it loads what waits in the journal first. False if none ran.
+
+    Raises:
+        ServiceError: it is still there after `timeout` seconds.
+    """
+    service = running(home)
+    if service is None:
+        return False
+    try:
+        os.kill(service.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return True
+    if not _gone(home, timeout):
+        raise ServiceError(
+            f"the service (process {service.pid}) has not stopped after {timeout:g} s; see {log_file(home)}, "
+            f"or end it with: kill -9 {service.pid}"
+        )
+    return True
+
+
+def run(home: Path, up: Callable[[], None], stopping: threading.Event, ports: Ports = ANY_PORTS) -> None:
+    """The service itself, until `stopping` is set.
+
+    Parameters:
+        up: called once, when everything answers.
+
+    Raises:
+        ServiceError: another service runs in this home.
+        EmbeddedError: embedded ClickHouse cannot start.
+    """
+    from spanledger.exporter.embedded import EmbeddedClickHouse
+    from spanledger.exporter.shipper import load_journal
+    from spanledger.settings import settings
+
+    interval = settings().ship_interval
+    engine = EmbeddedClickHouse(home)
+    client: Client | None = None
+    with _held(home, interval):
+        try:
+            client = _open(home, engine, ports)
+            up()
+            pause, trouble = interval, ""
+            while not stopping.wait(pause):
+                try:
+                    if engine.endpoint() is None:
+                        client.close()
+                        client = _open(home, engine, ports)
+                    load_journal(home, client)
+                    if trouble:
+                        logger.warning("loading the journal works again")
+                    pause, trouble = interval, ""
+                except Exception as error:
+                    if str(error) != trouble:
+                        trouble = str(error)
+                        logger.error("loading the journal failed, trying again: %s", trouble)
+                    pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+            load_journal(home, client)
+        finally:
+            if client is not None:
+                client.close()  # an open connection holds up the server's end
+            engine.stop()
+
+
+def _open(home: Path, engine: EmbeddedClickHouse, ports: Ports) -> Client:
+    from spanledger.exporter.migrate import open_ledger
+    from spanledger.service.ledger import alone
+
+    with alone(home):
+        endpoint = engine.start(ports.http, ports.tcp)
+    return open_ledger(endpoint)
+
+
+@contextmanager
+def _held(home: Path, interval: float) -> Iterator[None]:
+    """The lock that says that the service of `home` runs, for as long as the block lasts."""
+    private_folder(home)
+    with open(lock_file(home), "a+", opener=_private) as file:
+        for _ in range(_LOCK_TRIES):  # `running` of another process holds it for an instant
+            if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                break
+            time.sleep(0.02)
+        else:
+            raise ServiceError(f"another service runs for {home}: spanledger status")
+        file.truncate(0)
+        file.write(json.dumps(asdict(Running(os.getpid(), time.time(), interval))))
+        file.flush()
+        yield
+
+
+def _lock(file: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(file: IO[str]) -> Running | None:
+    """Who holds the lock; None in the instant before it has said so."""
+    try:
+        return Running(**json.loads(file.read()))
+    except (ValueError, TypeError):
+        return None
+
+
+def _gone(home: Path, timeout: float) -> bool:
+    """Wait for the lock to be free."""
+
+    def wait() -> None:
+        with lock_file(home).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(timeout)
+    return not waiting.is_alive()
+
+
+def _first_line(pipe: IO[str], timeout: float) -> str:
+    """The first line that the child writes; empty if it ends or `timeout` seconds pass before."""
+    lines: list[str] = []
+    reading = threading.Thread(target=lambda: lines.append(pipe.readline()), daemon=True)
+    reading.start()
+    reading.join(timeout)
+    return lines[0].strip() if lines else ""
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def main(home: str, answer_fd: str, ports: str) -> None:
+    """The child process of `start`: says `ready`, or why not, on `answer_fd`."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it logs what it then raises
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+
+    with os.fdopen(int(answer_fd), "w") as answer:
+
+        def say(text: str) -> None:
+            answer.write(text + "\n")
+            answer.close()
+
+        try:
+            run(Path(home), lambda: say("ready"), stopping, Ports(*json.loads(ports)))
+        except Exception as error:
+            logger.exception("the service ends")
+            if answer.closed:
+                raise
+            say(" ".join(str(error).split()) or type(error).__name__)
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,150 @@
+"""`spanledger report`: what calls cost, by model, tenant, feature, day, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import click
+
+from spanledger.exporter.queries import DIMENSIONS
+from spanledger.service import times
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FILTERS = tuple(name for name in DIMENSIONS if name != "day")
+
+SHOWN = ("calls", "errors", "input_tokens", "cache_read_tokens", "output_tokens", "cost")
+"""Measures that the table always shows; `unpriced` and `estimated` come with them where there are any."""
+
+
+class When(click.ParamType):
+    """A point in time, see `spanledger.service.times`."""
+
+    name = "time"
+
+    def __init__(self, *, end: bool) -> None:
+        self.end = end
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            return times.parse(value, datetime.now(timezone.utc), end=self.end)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Dimensions(click.ParamType):
+    """Names of dimensions, with commas between them."""
+
+    name = "dimensions"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in value.split(",") if name.strip())
+        for name in names:
+            if name not in DIMENSIONS and not (name.startswith("tag:") and len(name) > 4):
+                self.fail(f"{name!r} is none: use {', '.join(DIMENSIONS)} or tag:NAME", param, ctx)
+        return names
+
+
+class Tag(click.ParamType):
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, equals, wanted = value.partition("=")
+        if not equals or not name:
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        return f"tag:{name}", wanted
+
+
+def filters(command: Command) -> Command:
+    """One option for each dimension: only calls that have this value."""
+    for name in reversed(FILTERS):
+        command = click.option(f"--{name}", metavar="VALUE", help=f"Only this {name}.")(command)
+    return command
+
+
+@click.command()
+@click.option("--by", type=Dimensions(), default="model", show_default=True, help="Group by these, comma-separated.")
+@click.option("--since", type=When(end=False), help="Calls that started then or later.")
+@click.option("--until", type=When(end=True), help="Calls that started before; a day or month is included whole.")
+@filters
+@click.option("--tag", type=Tag(), multiple=True, help="Only calls with this tag; may be repeated.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many rows, the dearest first.")
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def report(
+    by: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    tag: tuple[tuple[str, str], ...],
+    limit: int | None,
+    form: str,
+    as_json: bool,
+    **only: str | None,
+) -> None:
+    """Show what calls cost, grouped by any of model, provider, operation, day, service, environment, tenant, user,
+    session, feature, prompt, agent, key, tier, status, tag:NAME.
+
+    Times are a day (2026-11-01, today, yesterday), a month (2026-11), a time (2026-11-01T08:30, UTC unless it says
+    otherwise) or an age (90m, 24h, 7d, 2w).
+
+    Works without `spanledger up` too: it loads the journal into embedded ClickHouse for as long as it takes. The
+    table rounds costs to 6 places; JSON and CSV have all 18, in JSON as text.
+
+    \b
+    Examples:
+      spanledger report
+      spanledger report --by tenant,feature --since 7d
+      spanledger report --by day --since 2026-11 --until 2026-11 --provider openai
+      spanledger report --by tag:team --tenant acme --format csv
+    """
+    from spanledger.exporter.queries import report as ask
+    from spanledger.service import output
+    from spanledger.service.ledger import opened
+    from spanledger.settings import settings
+
+    where = {name: value for name, value in only.items() if value is not None} | dict(tag)
+    with opened(settings(), read_only=True) as client:
+        found = ask(client, by, since, until, where, limit)
+        totals = ask(client, (), since, until, where)
+    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    if as_json or form == "json":
+        output.print_json(rows)
+    elif form == "csv":
+        output.print_csv(found.columns, rows)
+    elif rows:
+        _print(by, rows, [dict(zip(totals.columns, row, strict=True)) for row in totals.rows])
+    else:
+        click.echo("No calls" + (" match." if where or since or until else " yet."), err=True)
+
+
+def _print(by: tuple[str, ...], rows: list[dict[str, Any]], totals: list[dict[str, Any]]) -> None:
+    """The table, with a sum beneath it where all rows are of one currency."""
+    from spanledger.service import output
+
+    names = {name: name for name in by} | {name: name.removesuffix("_tokens").replace("_", " ") for name in SHOWN}
+    for name in ("unpriced", "estimated"):
+        if any(row[name] for row in rows):
+            names[name] = name
+    one = totals[0] if len(totals) == 1 else None
+    if one is None:
+        names["currency"] = "currency"
+    else:
+        names["cost"] = f"cost {one['currency']}"
+    # A row's cost is NULL where nothing in it has a known one; calls of unknown cost are counted, never shown as 0.
+    output.print_table(
+        list(names.values()), [_renamed(row, names) for row in rows], footer=one and _renamed(one, names)
+    )
+    unknown = sum(row["unpriced"] for row in totals)
+    if unknown:
+        click.echo(f"The cost of {unknown} calls is unknown and not in these sums: spanledger doctor", err=True)
+
+
+def _renamed(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    renamed = {shown: row.get(name) for name, shown in names.items()}
+    for shown, value in renamed.items():
+        if isinstance(value, Decimal) and not shown.startswith("cost"):
+            renamed[shown] = int(value)
+    return renamed
