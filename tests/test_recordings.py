@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.recordings, recordings.needed, pytest.mark.timeout(600
 PROVIDERS = ("openai", "azure", "anthropic")
 COLUMNS = (
     "line, tags['recording'] AS recording, provider, operation, request_model, response_model, response_id, "
-    "service_tier, stream, status, price_status, usage_status, toString(usage) AS usage, "
+    "service_tier, stream, status, price_status, usage_status, usage, "
     "input_tokens, output_tokens, total_tokens, cost, cost_input + cost_output + cost_cache + cost_tools AS parts_cost"
 )
 
@@ -63,7 +63,8 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         client = connect(clickhouse.start())
         migrate(client)
         load_journal(tmp_path, client)
-        rows = client.rows(f"SELECT {COLUMNS} FROM llm_calls FINAL")
+        found = client.query(f"SELECT {COLUMNS} FROM llm_calls FINAL")
+        rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
         yield driven, outcomes, rows
     finally:
         clickhouse.stop()
@@ -143,6 +144,4 @@ def _difference(entry: dict[str, Any], lines: dict[int, dict[str, Any]]) -> str 
 
 
 def _usage(row: dict[str, Any]) -> dict[str, int]:
-    import ast
-
-    return {part: int(n) for part, n in ast.literal_eval(row["usage"]).items()}
+    return {part: int(quantity) for part, quantity in row["usage"].items()}

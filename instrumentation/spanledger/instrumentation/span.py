@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from time import time_ns
 from typing import Any
@@ -18,7 +19,7 @@ from spanledger.instrumentation.wire.reading import Line, Reading
 from spanledger.pricing import handoff
 from spanledger.pricing.book import default_book
 from spanledger.pricing.call import Call, Charge, amount_text
-from spanledger.pricing.usage import INCOMPLETE, MISSING, REPORTED, Usage, totals
+from spanledger.pricing.usage import MISSING, Usage, totals
 from spanledger.tracking import Outcome, Recipient, recipients, remember_id
 
 NEVER_SENT = frozenset(
@@ -136,34 +137,22 @@ class CallSpan:
         """
         self.end(Reading(usage=Usage(status=MISSING)), error=error, not_billed=not may_be_billed(error))
 
-    def end(
-        self,
-        reading: Reading,
-        *,
-        error: BaseException | None = None,
-        not_billed: bool = False,
-        cut: bool = False,
-    ) -> None:
+    def end(self, reading: Reading, *, error: BaseException | None = None, not_billed: bool = False) -> None:
         """End the span with what `reading` says; never raises unless fail-open is off.
 
         Parameters:
             error: what the SDK raised.
             not_billed: nothing was generated.
-            cut: the stream ended before the provider's last word.
         """
         if self.ended:
             return
         self.ended = True
         try:
-            self._end(reading, error, not_billed, cut)
+            self._end(reading, error, not_billed)
         except Exception:
             internal_error("ending a span")
 
-    def _end(self, reading: Reading, error: BaseException | None, not_billed: bool, cut: bool) -> None:
-        usage = reading.usage
-        if cut and usage.status == REPORTED:
-            usage.status = INCOMPLETE
-            usage.reasons = (*usage.reasons, "the stream ended before the provider's last word on usage")
+    def _end(self, reading: Reading, error: BaseException | None, not_billed: bool) -> None:
         span = self.span
         priced = self._price(reading, not_billed)
         self.outcome = outcome = Outcome.of(priced, self.start_ns, time_ns(), reading)
@@ -324,7 +313,10 @@ def _plain(e18: int) -> str:
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:  # ints beyond 64 bits
+        return json.dumps(value, default=str, separators=(",", ":"))
 
 
 def may_be_billed(error: BaseException) -> bool:

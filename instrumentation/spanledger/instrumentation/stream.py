@@ -36,7 +36,7 @@ class Watch:
         self,
         call: CallSpan,
         reader: StreamReader,
-        settle: Callable[[Reading, bool], None],
+        settle: Callable[[Reading], None],
         *,
         content_type: str = "",
         decoder: Any = None,
@@ -44,7 +44,7 @@ class Watch:
     ) -> None:
         """
         Parameters:
-            settle: called once with the reading and whether the stream was cut short.
+            settle: called once, with the reading.
             content_type: of the response; AWS event streams are unwrapped.
             decoder: httpx's content decoder of the response; None for plain bytes.
             hide_usage: take the usage that we asked for out of what the program sees, which is decoded then.
@@ -88,8 +88,8 @@ class Watch:
                 feed(line)
         if len(self._rest) > MAX_FRAME:
             self._rest = b""
-        if self.reader.finished:
-            self._settle(cut=False)
+        if self.reader.ended:
+            self._settle()
 
     def _without_usage(self, data: bytes) -> bytes:
         """The whole events so far, without the chunk that only carries usage and without `"usage":null`."""
@@ -110,25 +110,25 @@ class Watch:
                 self.reader.feed(self._rest)
         except Exception:
             internal_error("reading a stream")
-        self._settle(cut=False)
+        self._settle()
         return self._hidden or b""
 
     def broken(self, error: BaseException) -> None:
         """Reading the body raised `error`."""
         try:
-            self.call.end(self.reader.reading(), error=error, cut=not self.reader.finished)
+            self.call.end(self.reader.reading(), error=error)
         except Exception:
             internal_error("reading a stream")
 
     def closed(self) -> None:
         """The program closed the stream, or let go of it."""
-        self._settle(cut=not self.reader.finished)
+        self._settle()
 
-    def _settle(self, *, cut: bool) -> None:
+    def _settle(self) -> None:
         if self.call.ended:
             return
         try:
-            self.settle(self.reader.reading(), cut)
+            self.settle(self.reader.reading())
         except Exception:
             internal_error("reading a stream")
 
@@ -136,10 +136,10 @@ class Watch:
 class BodyReader:
     """A `StreamReader` of a plain JSON body that the program reads by itself, piece by piece."""
 
-    __slots__ = ("_parse", "_pieces", "_size", "finished")
+    __slots__ = ("_parse", "_pieces", "_size", "ended", "finished")
 
     def __init__(self, parse: Callable[[bytes], Reading]) -> None:
-        self.finished = False
+        self.ended = self.finished = False
         self._parse = parse
         self._pieces: list[bytes] = []
         self._size = 0

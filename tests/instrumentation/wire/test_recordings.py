@@ -12,8 +12,9 @@ import pytest
 from spanledger.instrumentation.wire import endpoints
 from spanledger.instrumentation.wire.endpoints import Endpoint
 from spanledger.instrumentation.wire.reading import Reading
-from spanledger.pricing.usage import CONTRADICTORY, REPORTED, totals
+from spanledger.pricing.usage import CONTRADICTORY, MISSING, REPORTED, totals
 from tests import recordings
+from tests.instrumentation.wire import fixtures
 
 pytestmark = [pytest.mark.recordings, recordings.needed]
 
@@ -141,3 +142,23 @@ def test_every_recording_of_a_compatible_endpoint_equals_the_truth(source: str) 
     equal, different, _ = _compare(source, ("openai", "anthropic"))
     assert not different
     assert equal
+
+
+@pytest.mark.parametrize(("source", "format"), FORMATS.items())
+def test_every_recorded_answer_reads_the_same_as_a_stream(source: str, format: str) -> None:
+    truth = recordings.truth()
+    told = 0
+    for recording in recordings.load(source):
+        known = truth.get(recording["id"])
+        path = recording["path"].removeprefix("/v1") if format == "openai" else recording["path"]
+        endpoint = _endpoint(recording, format)
+        if endpoint is None or known is None or known["stream"] or path not in fixtures.STREAMED:
+            continue
+        body, request = json.loads(recording["response_body"]), _request(recording)
+        plain = endpoint.read(body, request)
+        streamed = fixtures.stream(endpoint, request, fixtures.lines(fixtures.as_events(path, body)))
+        if plain.usage.status == MISSING:  # worded for the one and the other
+            plain.usage.reasons = streamed.usage.reasons = ()
+        assert plain == streamed, recording["id"]
+        told += 1
+    assert told > 20 or source == "azure"

@@ -34,6 +34,7 @@ from spanledger.instrumentation.wire.endpoints import Endpoint, find
 from spanledger.instrumentation.wire.reading import Reading
 from spanledger.pricing.book import default_book
 from spanledger.pricing.names import canonical_provider
+from spanledger.pricing.usage import INCOMPLETE, MISSING
 from spanledger.settings import settings
 from spanledger.tracking import remember
 from spanledger.version import __version__
@@ -303,8 +304,8 @@ def _watch(flight: InFlight, response: Any, sse: bool) -> None:
         reader = BodyReader(lambda _: endpoint_without_body(flight.endpoint, flight.request))
     call, poll = flight.call, flight.endpoint.poll
 
-    def settle(reading: Reading, cut: bool) -> None:
-        _settle(call, reading, poll=poll, cut=cut)
+    def settle(reading: Reading) -> None:
+        _settle(call, reading, poll=poll)
 
     decoder = None
     if response.headers.get("content-encoding", "identity") != "identity":
@@ -371,11 +372,11 @@ def endpoint_without_body(endpoint: Endpoint, request: Mapping[str, Any]) -> Rea
     return endpoint.read({}, request)
 
 
-def _settle(call: CallSpan, reading: Reading, *, poll: bool, cut: bool = False) -> None:
+def _settle(call: CallSpan, reading: Reading, *, poll: bool) -> None:
     """End the call; a retrieved response is a call only where it first delivers a background response's usage."""
     if poll:
         name = reading.response_id
-        if reading.pending or not reading.background or cut or name in _delivered:
+        if reading.usage.status in (INCOMPLETE, MISSING) or not reading.background or name in _delivered:
             call.discard()
             return
         _delivered[name] = None
@@ -386,7 +387,7 @@ def _settle(call: CallSpan, reading: Reading, *, poll: bool, cut: bool = False) 
         _pending[reading.response_id] = Pending(call)
         if len(_pending) > _MAX_PENDING:
             _pending.popitem(last=False)
-    call.end(reading, cut=cut)
+    call.end(reading)
 
 
 def _retrieved_id(url: str) -> str:

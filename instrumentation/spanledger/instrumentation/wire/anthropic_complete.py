@@ -20,10 +20,10 @@ def read(body: Mapping[str, Any], request: Mapping[str, Any]) -> Reading:
 class Stream:
     """Reads a stream of text completions."""
 
-    __slots__ = ("_error", "_id", "_model", "_stop", "finished")
+    __slots__ = ("_error", "_id", "_model", "_stop", "ended", "finished")
 
     def __init__(self, request: Mapping[str, Any]) -> None:  # noqa: ARG002
-        self.finished = False
+        self.ended = self.finished = False
         self._id = self._model = self._stop = ""
         self._error: tuple[str, str] | None = None
 
@@ -43,7 +43,7 @@ class Stream:
         stop = text(event.get("stop_reason"))
         if stop:
             self._stop = stop
-            self.finished = True
+            self.ended = self.finished = True
 
     def reading(self) -> Reading:
         return Reading(

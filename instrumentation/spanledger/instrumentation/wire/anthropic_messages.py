@@ -31,6 +31,9 @@ _SERVER_TOOLS = {"web_search_requests": "web_search", "web_fetch_requests": "web
 _TTLS = (("ephemeral_5m_input_tokens", "cache_write_5m"), ("ephemeral_1h_input_tokens", "cache_write_1h"))
 _FLAT = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
 
+_MARKERS = (b'"usage"', b'_tool_result"', b'"message_start"', b'"message_stop"', b'"fallback"', b'"error"')
+"""A line without any of these holds nothing that the bill needs; in a string, the quotes would be escaped."""
+
 INFORMATIONAL = frozenset({"fallback_credit", "total_tokens"})
 """Usage fields that add nothing to the bill; `docs/usage.md` lists them."""
 
@@ -67,11 +70,12 @@ class Stream:
         "_split_is_old",
         "_stop",
         "_usage",
+        "ended",
         "finished",
     )
 
     def __init__(self, request: Mapping[str, Any]) -> None:
-        self.finished = False
+        self.ended = self.finished = False
         self._request = mapping(request)
         self._id = self._model = self._stop = ""
         self._usage: dict[str, Any] | None = None
@@ -83,7 +87,7 @@ class Stream:
     def feed(self, line: bytes) -> None:
         if not line.startswith((b"data:", b"{")) or b"content_block_delta" in line[:48]:
             return
-        if b"content_block_start" in line[:48] and not (b'_tool_result"' in line[:512] or b'"fallback"' in line[:512]):
+        if not any(marker in line for marker in _MARKERS):
             return
         event = sse.event(line)
         if event is not None:
@@ -103,10 +107,11 @@ class Stream:
                 self._stop = stop
                 self.finished = True
         elif kind == "message_stop":
-            self.finished = True
+            self.ended = self.finished = True
             self._metrics = mapping(event.get("amazon-bedrock-invocationMetrics"))
         elif kind == "error" or event.get("error"):
             self._error = error_of(event.get("error"))
+            self.ended = True
 
     def take_message(self, message: Mapping[str, Any]) -> None:
         """Take a message, whole or as it starts, but for its content."""
@@ -140,11 +145,11 @@ class Stream:
             if value is None:
                 continue
             former = self._usage.get(name)
+            if name == "cache_creation_input_tokens" and value != former:
+                self._split_is_old = usage.get("cache_creation") is None
             if isinstance(value, Mapping) and isinstance(former, Mapping):
                 value = {**former, **{key: new for key, new in value.items() if new is not None}}
             self._usage[name] = value
-        if usage.get("cache_creation_input_tokens") is not None:
-            self._split_is_old = usage.get("cache_creation") is None
 
     def reading(self, why_missing: str = "the stream carried no usage") -> Reading:
         usage: Mapping[str, Any] = self._usage or {}

@@ -118,7 +118,12 @@ class Tally:
         return None
 
     def add(self, part: str, quantity: Quantity) -> None:
-        self.parts[part] = self.parts.get(part, 0) + quantity
+        """Add to a part that several things are counted in."""
+        quantity += self.parts.get(part, 0)
+        if quantity > MAX_QUANTITY:
+            self.reasons.append(f"{part} would be more than there can be")
+        else:
+            self.parts[part] = quantity
 
     def share(self, part: str, quantity: int | None, left: int | None, name: str) -> int | None:
         """Take a detail out of its parent and give back what is left of it.
@@ -154,7 +159,7 @@ class Tally:
                 elif number:
                     self.unmapped[f"{path}{name}"] = int(number) if number == int(number) else number
 
-    def usage(self, raw: object, *, complete: bool = True, why_missing: str = "") -> Usage:
+    def usage(self, raw: object, *, complete: bool = True, why_missing: str = "it reports no usage") -> Usage:
         """The finished usage.
 
         Parameters:
@@ -165,7 +170,7 @@ class Tally:
         reasons = self.reasons + self.estimates
         if not self.parts and not self.unmapped:
             status = MISSING
-            if why_missing and not reasons:
+            if not reasons:
                 reasons.append(why_missing)
         elif not complete:
             status = INCOMPLETE

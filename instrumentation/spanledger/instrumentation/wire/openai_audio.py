@@ -31,13 +31,13 @@ def read_speech(body: Mapping[str, Any], request: Mapping[str, Any]) -> Reading:
 
 
 class _Stream:
-    __slots__ = ("_body", "_raw", "_request", "finished")
+    __slots__ = ("_body", "_raw", "_request", "ended", "finished")
 
     deltas = b""
     output_part = "output"
 
     def __init__(self, request: Mapping[str, Any]) -> None:
-        self.finished = False
+        self.ended = self.finished = False
         self._request = mapping(request)
         self._body: dict[str, Any] = {}
         self._raw: object = None
@@ -48,14 +48,14 @@ class _Stream:
             if event is not None:
                 self.take(event)
             elif line.startswith((b"data: [DONE]", b"data:[DONE]")):
-                self.finished = True
+                self.ended = self.finished = True
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take one event, parsed."""
         if event.get("usage") is not None:
             self._raw = event["usage"]
         if text(event.get("type")).endswith(".done"):
-            self.finished = True
+            self.ended = self.finished = True
         if event.get("type") == "error" or event.get("error"):
             self._body["error"] = event.get("error") or event
 

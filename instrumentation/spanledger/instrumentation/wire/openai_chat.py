@@ -50,11 +50,12 @@ class Stream:
         "_spaced",
         "_tier",
         "_usage",
+        "ended",
         "finished",
     )
 
     def __init__(self, request: Mapping[str, Any]) -> None:
-        self.finished = False
+        self.ended = self.finished = False
         self._request = mapping(request)
         self._choices = count(self._request.get("n")) or 1
         self._head = _HEAD_LINES
@@ -83,13 +84,13 @@ class Stream:
             if event is not None:
                 self.take(event)
         elif line.startswith((b"data: [DONE]", b"data:[DONE]")):
-            self.finished = True
+            self.ended = self.finished = True
 
     def _feed_head(self, line: bytes) -> None:
         event = sse.event(line)
         if event is None:
             if line.startswith((b"data: [DONE]", b"data:[DONE]")):
-                self.finished = True
+                self.ended = self.finished = True
             return
         self.take(event)
         self._spaced = b'": ' in line
@@ -109,6 +110,7 @@ class Stream:
             usage = usage if usage is not None else groq.get("usage")
             self._error = error_of(groq.get("error")) or self._error
         self._error = error_of(event.get("error")) or self._error
+        self.ended = self.ended or self._error is not None
         choices = sequence(event.get("choices"))
         for choice in choices:
             if isinstance(choice, Mapping):

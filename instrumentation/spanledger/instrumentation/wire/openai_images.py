@@ -39,10 +39,10 @@ def read(body: Mapping[str, Any], request: Mapping[str, Any]) -> Reading:
 class Stream:
     """Reads a stream of image events; each finished image has a usage of its own."""
 
-    __slots__ = ("_created_ns", "_error", "_images", "_raws", "_request", "_wanted", "finished")
+    __slots__ = ("_created_ns", "_error", "_images", "_raws", "_request", "_wanted", "ended", "finished")
 
     def __init__(self, request: Mapping[str, Any]) -> None:
-        self.finished = False
+        self.ended = self.finished = False
         self._request = mapping(request)
         self._wanted = count(self._request.get("n")) or 1
         self._images = 0
@@ -58,12 +58,12 @@ class Stream:
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take one event, parsed."""
-        if event.get("type") in _COMPLETED:
+        if text(event.get("type")) in _COMPLETED:
             self._images += 1
             self._created_ns = time_ns(event.get("created_at"))
             if event.get("usage") is not None:
                 self._raws.append(event["usage"])
-            self.finished = self._images >= self._wanted
+            self.ended = self.finished = self._images >= self._wanted
         elif event.get("error") or event.get("type") == "error":
             self._error = error_of(event.get("error") or event)
 

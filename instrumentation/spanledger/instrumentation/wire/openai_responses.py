@@ -41,10 +41,10 @@ def read(body: Mapping[str, Any], request: Mapping[str, Any]) -> Reading:
 class Stream:
     """Reads a stream of response events: the terminal one holds all; before it, executed tool items count."""
 
-    __slots__ = ("_error", "_head", "_items", "_request", "_terminal", "finished")
+    __slots__ = ("_error", "_head", "_items", "_request", "_terminal", "ended", "finished")
 
     def __init__(self, request: Mapping[str, Any]) -> None:
-        self.finished = False
+        self.ended = self.finished = False
         self._request = mapping(request)
         self._head: Mapping[str, Any] = {}
         self._items: list[Mapping[str, Any]] = []
@@ -52,13 +52,13 @@ class Stream:
         self._error: tuple[str, str] | None = None
 
     def feed(self, line: bytes) -> None:
-        if not line.startswith((b"data:", b"{")):
+        if not line.startswith((b"data:", b"{")) or b"partial_image" in line[:80]:
             return
         if b'"response"' in line:
             if self._head and b'"response.in_progress"' in line[:64]:
                 return
-        elif b'output_item.done"' in line[:256]:
-            if b'_call"' not in line[:1024]:
+        elif b'.output_item.done"' in line:
+            if b'_call"' not in line:
                 return
         elif b'"error"' not in line:
             return
@@ -71,18 +71,19 @@ class Stream:
         kind = event.get("type")
         response = event.get("response")
         if isinstance(response, Mapping):
-            if kind in _TERMINAL:
-                self.finished = True
+            if text(kind) in _TERMINAL:
+                self.ended = self.finished = True
                 items = sequence(response.get("output")) or self._items
                 self._terminal = _read(response, self._request, items, why_missing=_why_missing(response))
             else:
                 self._head = {name: response[name] for name in _HEAD if name in response}
         elif kind == "response.output_item.done":
             item = event.get("item")
-            if isinstance(item, Mapping) and item.get("type") in _TOOL_RUNS:
+            if isinstance(item, Mapping) and text(item.get("type")) in _TOOL_RUNS:
                 self._items.append(_without_content(item))
         elif kind == "error" or event.get("error"):
             self._error = error_of(event.get("error") or event)
+            self.ended = True
 
     def reading(self) -> Reading:
         reading = self._terminal
@@ -90,7 +91,7 @@ class Stream:
             cut = "the stream broke off before its usage"
             reading = _read(self._head, self._request, self._items, complete=False, why_missing=cut)
             reading.finish_reasons = ()
-            reading.pending = reading.pending and self._head.get("background") is True  # it runs on unread
+            reading.pending = reading.pending and reading.background  # it runs on unread
         reading.error = reading.error or self._error
         return reading
 
@@ -132,6 +133,7 @@ def _read(
         created_ns=time_ns(body.get("created_at")),
         reported_cost=openai_usage.reported_cost(raw),
         error=error_of(body.get("error")),
+        background=body.get("background") is True,
         pending=pending,
         lines=lines,
     )
@@ -159,7 +161,7 @@ def _tools(
         if not isinstance(item, Mapping):
             continue
         part = _TOOL_RUNS.get(text(item.get("type")))
-        if part is None or item.get("status") in _NOT_RUN:
+        if part is None or text(item.get("status")) in _NOT_RUN:
             continue
         svg = item.get("svg_usage")
         if isinstance(svg, Mapping):

@@ -67,10 +67,12 @@ class Reader(Protocol):
 class StreamReader(Protocol):
     """Reads a stream line by line, keeping nothing but what the bill needs.
 
-    `finished` turns true once the provider's last word on usage has been seen, so that a caller who stops
+    `ended` turns true at the provider's own end mark or error, after which nothing of use can come.
+    `finished` turns true once the provider's last word on usage may have been seen, so that a caller who stops
     reading there has a complete row.
     """
 
+    ended: bool
     finished: bool
 
     def feed(self, line: bytes) -> None:
