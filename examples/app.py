@@ -17,8 +17,9 @@ from contextlib import ExitStack
 
 import anthropic
 import openai
-from spanledger.attribution import attribute
 from standin import StandIn
+
+from spanledger.attribution import attribute
 
 HANDBOOK = "\n".join(
     f"Article {n}. A customer who reports case {n} gets an answer within {n % 24 + 1} hours, a refund of "

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-export SPANLEDGER_HOME="$PWD/.demo"
+export SPANLEDGER_HOME="${DEMO_HOME:-$PWD/.demo}"
 unset SPANLEDGER_URL SPANLEDGER_CONFIG
 # Whose prices the stand-in server's two names have.
 export SPANLEDGER_HOSTS=localhost=openai,127.0.0.1=anthropic
@@ -21,12 +21,10 @@ trap 'spanledger down --quiet' EXIT
 opentelemetry-instrument python examples/app.py
 spanledger report --by model
 
-cat <<'MORE'
+cat <<MORE
+This ledger stays in $SPANLEDGER_HOME. More of it:
 
-This ledger stays in .demo/. More of it:
-
-    export SPANLEDGER_HOME=$PWD/.demo PATH=$PWD/.venv/bin:$PATH
+    export SPANLEDGER_HOME=$SPANLEDGER_HOME PATH=$PWD/.venv/bin:\$PATH
     spanledger report --by tenant,feature
-    spanledger sql "SELECT * FROM llm_calls FINAL ORDER BY start_time LIMIT 1 FORMAT Vertical"
-    spanledger --help
+    spanledger sql "SELECT * FROM llm_calls FINAL ORDER BY start_time LIMIT 1" --format Vertical
 MORE

@@ -36,7 +36,9 @@ def section(name: str) -> str:
     return found[0]
 
 
-@pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "command"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_the_command_has_a_section_with_all_its_options_and_no_others(name, command):
     text = section(name)
     options = {opt for param in command.params for opt in param.opts if opt.startswith("--") and not param.hidden}

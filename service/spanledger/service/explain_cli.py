@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timezone
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -69,6 +70,7 @@ def proof(row: Mapping[str, Any]) -> dict[str, Any]:
             "priced_model",
         )
     }
+    found["start_time"] = row["start_time"].replace(tzinfo=timezone.utc)
     usage = {name: _quantity(value) for name, value in row["usage"].items()}
     unmapped = {name: _quantity(value) for name, value in row["unmapped"].items()}
     found["reasons"] = list(row["cost_reasons"])
@@ -140,12 +142,12 @@ def _print(found: Mapping[str, Any]) -> None:
             f"amount {currency}": _all_digits(part["amount"]),
         }
         for part in found["parts"]
+        if part["quantity"]
     ]
-    if not rows:
-        click.echo("No usage was reported.\n")
-        return
-    columns = list(rows[0])
-    output.print_table(columns, rows, footer={"part": "sum", columns[-1]: _all_digits(found["sum"])}, right=columns[1:])
+    if rows:
+        columns = list(rows[0])
+        footer = {"part": "sum", columns[-1]: _all_digits(found["sum"])}
+        output.print_table(columns, rows, footer=footer, right=columns[1:])
     stored = "unknown" if found["cost"] is None else f"{_all_digits(found['cost'])} {currency}"
     verdict = {True: ": equal to the last digit", False: ": NOT what its snapshot comes to", None: ""}
     click.echo(f"stored cost {stored}{verdict[found['equal']]}\n")

@@ -16,7 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FILTERS = tuple(name for name in DIMENSIONS if name != "day")
 
-SHOWN = ("calls", "errors", "input_tokens", "cache_read_tokens", "output_tokens", "cost")
+SHOWN = ("calls", "errors", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "cost")
 """Measures that the table always shows; `unpriced` and `estimated` come with them where there are any."""
 
 

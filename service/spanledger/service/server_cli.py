@@ -51,7 +51,7 @@ def up(foreground: bool, http_port: int | None, tcp_port: int | None) -> None:
 
 
 @click.command()
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing if it was not up.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing.")
 def down(quiet: bool) -> None:
     """Stop the background service and its embedded ClickHouse.
 
@@ -71,10 +71,8 @@ def down(quiet: bool) -> None:
     if engine.endpoint() is not None:  # a service that was killed left it behind, or a report uses it just now
         with alone(now.home):
             stopped = engine.stop() or stopped
-    if stopped:
-        click.echo(f"Down: {now.home}")
-    elif not quiet:
-        click.echo(f"It was not up: {now.home}")
+    if not quiet:
+        click.echo(f"Down: {now.home}" if stopped else f"It was not up: {now.home}")
 
 
 @click.command()
