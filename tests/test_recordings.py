@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter, defaultdict
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from spanledger.attribution import attribute
+from spanledger.exporter import shipper
 from spanledger.exporter.client import connect
 from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.exporter.install import install
 from spanledger.exporter.migrate import migrate
-from spanledger.exporter.shipper import load_journal
 from spanledger.instrumentation import AnthropicInstrumentor, OpenAIInstrumentor
 from spanledger.settings import settings
 from tests import recordings
@@ -31,11 +31,30 @@ COLUMNS = (
 )
 
 
-@pytest.fixture(params=["sync", "async", "raw"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+@pytest.fixture(scope="module", params=["sync", "async", "raw"])
+def ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One pass over all recordings, in a ledger of its own: (recordings, outcomes, rows)."""
-    monkeypatch.setenv("SPANLEDGER_HOME", str(tmp_path))
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPANLEDGER_HOME", str(home))
+        patch.setattr(shipper, "_shipper", None)
+        settings.cache_clear()
+        driven, outcomes = _drive(request.param)
+        shipper.close()
     settings.cache_clear()
+    clickhouse = EmbeddedClickHouse(home)
+    try:
+        client = connect(clickhouse.start())
+        migrate(client)
+        shipper.load_journal(home, client)
+        found = client.query(f"SELECT {COLUMNS} FROM llm_calls FINAL")
+        yield driven, outcomes, [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    finally:
+        clickhouse.stop()
+
+
+def _drive(how: str) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Make every recorded call through its SDK, instrumented into the journal."""
     drive = recordings.driver()
     driven = [r for provider in PROVIDERS for r in recordings.load(provider)]
     tracer_provider = TracerProvider()
@@ -43,7 +62,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor()
     for instrumentor in instrumentors:
         instrumentor.instrument(tracer_provider=tracer_provider)
-    mode = "async" if request.param == "async" else "sync"
+    mode = "async" if how == "async" else "sync"
     outcomes = []
     try:
         with warnings.catch_warnings(), drive.ReplayServer(driven) as server:
@@ -51,24 +70,14 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
             logging.disable(logging.WARNING)
             for recording in driven:
                 with attribute(tags={"recording": recording["id"]}):
-                    outcomes.append(drive.drive(recording, server, mode=mode, raw=request.param == "raw"))
+                    outcomes.append(drive.drive(recording, server, mode=mode, raw=how == "raw"))
             drive.forget_clients()
     finally:
         logging.disable(logging.NOTSET)
         for instrumentor in instrumentors:
             instrumentor.uninstrument()
         tracer_provider.shutdown()
-    clickhouse = EmbeddedClickHouse(tmp_path)
-    try:
-        client = connect(clickhouse.start())
-        migrate(client)
-        load_journal(tmp_path, client)
-        found = client.query(f"SELECT {COLUMNS} FROM llm_calls FINAL")
-        rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
-        yield driven, outcomes, rows
-    finally:
-        clickhouse.stop()
-        settings.cache_clear()
+    return driven, outcomes
 
 
 def test_every_row_equals_the_truth(ledger: Any) -> None:
