@@ -77,6 +77,7 @@ def ledger_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     up = spanledger(home, "up")
     assert up.returncode == 0, up.stderr
+    assert spanledger(home, "report").returncode == 0  # loads what waits
     yield home
     assert spanledger(home, "down").returncode == 0
 

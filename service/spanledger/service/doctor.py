@@ -228,9 +228,10 @@ def check_journal(now: Settings) -> Iterator[Finding]:
         for reason in waiting.reasons:
             yield Finding(WRONG, "journal", f"refused rows: {reason}", f"mend or delete it, in {folder}")
     if not waiting.rows:
-        yield Finding(OK, "journal", "nothing waits")
+        yield Finding(OK, "journal", "nothing is waiting")
         return
-    text = f"{waiting.rows} rows in {waiting.segments} segments wait, the oldest for {_age(waiting.oldest_age_s)}"
+    text = f"{_many(waiting.rows, 'row')} in {_many(waiting.segments, 'segment')} waiting"
+    text += f", the oldest for {_age(waiting.oldest_age_s)}"
     loads = bool(now.url) or daemon.running(now.home) is not None
     if loads and waiting.oldest_age_s > _LONG_WAIT_SECONDS + now.ship_interval:
         yield Finding(WRONG, "journal", text, "see what is said of ClickHouse, and the log of the program or service")
@@ -292,7 +293,7 @@ ORDER BY unpriced DESC, missing DESC, provider, model
 
 def _ledger(client: Client) -> Iterator[Finding]:
     calls = client.query("SELECT countIf(line = 0) FROM llm_calls FINAL").rows[0][0]
-    yield Finding(OK, "ledger", f"{calls} calls")
+    yield Finding(OK, "ledger", _many(calls, "call"))
     since = f"in {_RECENT_DAYS} days"
     for provider, model, unpriced, missing, estimated, contradictory, why_not, why_about in client.query(
         _QUALITY, {"days": _RECENT_DAYS}
@@ -322,6 +323,10 @@ def _ledger(client: Client) -> Iterator[Finding]:
                 "compare raw_usage of these rows with the provider's bill: spanledger sql"
                 " \"SELECT entry_id, raw_usage FROM llm_calls FINAL WHERE usage_status = 'contradictory'\"",
             )
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}" + ("" if count == 1 else "s")
 
 
 def _age(seconds: float) -> str:
