@@ -312,3 +312,27 @@ def test_parsed_events_read_as_their_lines_do(name: str) -> None:
         else:
             reader.feed(event.encode())
     assert reader.reading() == fixtures.stream(fixture.endpoint, fixture.request, fixtures.lines(events))
+
+
+@pytest.mark.parametrize("name", [name for name in fixtures.names() if fixtures.load(name).told_both_ways])
+def test_a_whole_stream_is_ended_and_finished(name: str) -> None:
+    fixture = fixtures.load(name)
+    assert fixture.body is not None
+    reader = fixture.endpoint.stream_reader(fixture.request)
+    assert not reader.finished
+    for line in fixtures.lines(fixture.events or fixtures.as_events(fixture.path, fixture.body)):
+        assert not reader.ended or not line
+        reader.feed(line)
+    pending = reader.reading().pending
+    assert reader.ended != pending
+    assert reader.finished != pending
+
+
+def test_a_stream_is_finished_only_with_the_last_word_on_usage() -> None:
+    fixture = fixtures.load("openai/chat_stream_usage_on_every_chunk")
+    reader = fixture.endpoint.stream_reader({})
+    finished = []
+    for line in fixtures.lines(fixture.events or ()):
+        reader.feed(line)
+        finished += [reader.finished] if line else []
+    assert finished == [False, False, True, True]

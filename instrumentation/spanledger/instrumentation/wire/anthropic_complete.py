@@ -28,9 +28,7 @@ class Stream:
         self._error: tuple[str, str] | None = None
 
     def feed(self, line: bytes) -> None:
-        if line.startswith((b"data:", b"{")) and not (
-            self._model and (sse.is_null(line, line.rfind(b'"stop_reason"') + 13))
-        ):
+        if line.startswith((b"data:", b"{")):
             event = sse.event(line)
             if event is not None:
                 self.take(event)

@@ -87,7 +87,10 @@ class Stream:
     def feed(self, line: bytes) -> None:
         if not line.startswith((b"data:", b"{")) or b"content_block_delta" in line[:48]:
             return
-        if not any(marker in line for marker in _MARKERS):
+        for marker in _MARKERS:
+            if line.rfind(marker) >= 0:
+                break
+        else:
             return
         event = sse.event(line)
         if event is not None:

@@ -20,6 +20,9 @@ _EXECUTED = {
 }
 """Groq's `executed_tools[].type` -> part (https://console.groq.com/docs/compound); others are `tool_call`."""
 
+_NULL = (b":null", b": null")
+_DONE = (b"data: [DONE]", b"data:[DONE]")
+
 _HEAD_LINES = 4
 """Azure's first chunk names neither id nor model; after so many lines a stream that names none has none."""
 
@@ -47,7 +50,6 @@ class Stream:
         "_id",
         "_model",
         "_request",
-        "_spaced",
         "_tier",
         "_usage",
         "ended",
@@ -59,7 +61,6 @@ class Stream:
         self._request = mapping(request)
         self._choices = count(self._request.get("n")) or 1
         self._head = _HEAD_LINES
-        self._spaced = False
         self._groq = False
         self._id = self._model = self._tier = ""
         self._created_ns: int | None = None
@@ -72,28 +73,29 @@ class Stream:
         if self._head:
             self._feed_head(line)
             return
-        at = line.rfind(b'"usage"')
+        # rfind, since it is twice as fast as `in` here
+        usage = line.rfind(b'"usage"')
+        finish = line.rfind(b'"finish_reason"')
         if (
-            (at >= 0 and not sse.is_null(line, at + 7))
-            or b'"finish_reason":"' in line
-            or b'"error"' in line
-            or (self._spaced and b'"finish_reason": "' in line)
+            (usage >= 0 and not line.startswith(_NULL, usage + 7))
+            or (finish >= 0 and not line.startswith(_NULL, finish + 15))
+            or line.rfind(b'"error"') >= 0
+            or (self._choices > 1 and line.count(b'"finish_reason"') > 1)
             or (self._groq and b'"executed_tools"' in line)
         ):
             event = sse.event(line)
             if event is not None:
                 self.take(event)
-        elif line.startswith((b"data: [DONE]", b"data:[DONE]")):
+        elif line.startswith(_DONE):
             self.ended = self.finished = True
 
     def _feed_head(self, line: bytes) -> None:
         event = sse.event(line)
         if event is None:
-            if line.startswith((b"data: [DONE]", b"data:[DONE]")):
+            if line.startswith(_DONE):
                 self.ended = self.finished = True
             return
         self.take(event)
-        self._spaced = b'": ' in line
         self._head = 0 if self._id and self._model else self._head - 1
 
     def take(self, event: Mapping[str, Any]) -> None:

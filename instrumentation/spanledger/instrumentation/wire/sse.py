@@ -18,8 +18,3 @@ def event(line: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def is_null(line: bytes, at: int) -> bool:
-    """Whether the JSON key that ends at `at` has the value null."""
-    return line.startswith((b":null", b": null"), at)
