@@ -13,9 +13,10 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from spanledger.pricing.call import SCALE
-from spanledger.pricing.usage import Quantity
+from spanledger.pricing.usage import PARTS, Quantity
 
 ONE = 10**SCALE
+_MOST_PLACES = 40
 
 
 class Rate(NamedTuple):
@@ -89,13 +90,21 @@ def fraction(quantity: Quantity) -> Fraction:
     """
     if isinstance(quantity, float):
         quantity = Decimal(repr(quantity))
-    try:
-        value = Fraction(quantity)
-    except (ValueError, OverflowError, TypeError) as error:
-        raise ValueError(f"{quantity!r} is not a quantity") from error
+    if isinstance(quantity, Decimal):
+        exponent = quantity.as_tuple().exponent
+        if not isinstance(exponent, int) or not -_MOST_PLACES <= exponent <= _MOST_PLACES:
+            raise ValueError(f"{quantity!r} is not a quantity")
+    elif not isinstance(quantity, int):
+        raise ValueError(f"{quantity!r} is not a quantity")
+    value = Fraction(quantity)
     if value < 0:
         raise ValueError(f"{quantity!r} is negative")
     return value
+
+
+def joined(parts: Mapping[str, Quantity], unmapped: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """All quantities that may have a rate; a provider's field that is called like a part is not that part."""
+    return {**parts, **{name: quantity for name, quantity in unmapped.items() if name not in PARTS}}
 
 
 def amounts(

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +35,7 @@ from spanledger.pricing.usage import (
     CACHE_WRITE_PARTS,
     INPUT_PARTS,
     MISSING,
+    PARTS,
     REPORTED,
     TOKEN_PARTS,
     Quantity,
@@ -57,7 +57,6 @@ class Vector:
     __slots__ = (
         "bands",
         "base",
-        "clean",
         "currency",
         "decimals",
         "free",
@@ -80,8 +79,6 @@ class Vector:
         self.bands: Bands | None = None
         self.plain = False
         """Whether `units` say all there is to say."""
-        self.clean = False
-        """Whether no reason is owed to a certain part or field, so that a quantity of 0 changes nothing."""
         self.free = False
         self.status = UNPRICED
         self.reasons: tuple[str, ...] = ()
@@ -195,46 +192,46 @@ class PriceBook:
     def price(self, call: Call) -> Charge:
         """What `call` cost. Never raises for a call's content: what cannot be priced says so in its status."""
         parts = call.parts
-        key = (
-            call.provider,
-            call.model,
-            call.request_model,
-            call.service_tier,
-            call.processing,
-            call.region,
-            call.tenant if self._by_tenant else "",
-            call.api_key if self._by_key else "",
-            *parts,
-        )
-        unmapped = call.unmapped
-        if unmapped:
-            key = (*key, "", *unmapped)
-        entry = self._memo.get(key)
-        if entry is None or not entry.begin <= call.start_ns < entry.end:
-            entry = self._entry(call, key)
-        tier = 0
         try:
-            if entry.edges and len(entry.vectors) > 1:
+            if 0 in parts.values():  # providers report zeros for what they have no rate for
+                parts = {part: quantity for part, quantity in parts.items() if quantity}
+            key = (
+                call.provider,
+                call.model,
+                call.request_model,
+                call.service_tier,
+                call.processing,
+                call.region,
+                call.tenant if self._by_tenant else "",
+                call.api_key if self._by_key else "",
+                *parts,
+            )
+            if call.unmapped:
+                key = (*key, "", *call.unmapped)
+            entry = self._memo.get(key)
+            if entry is None or not entry.begin <= call.start_ns < entry.end:
+                entry = self._entry(call, key)
+            tier = 0
+            if len(entry.vectors) > 1:
                 of = entry.of
                 measured = sum([quantity for part, quantity in parts.items() if part in of])
                 for edge in entry.edges:
                     if measured > edge:
                         tier += 1
-            vector = entry.vectors[tier] or self._vector(entry.source, tier, call)
+            vector = entry.vectors[tier] or self._vector(entry.source, tier, parts, call.unmapped)
             if not vector.plain or call.failed or call.usage_status != REPORTED:
-                return self._unusual(call, entry, vector, tier)
+                return self._unusual(call)
             total: Any = 0
             amounts: dict[str, Any] = {}
             for part, unit, quantity in zip(parts, vector.units, parts.values()):  # noqa: B905 - one for each part
-                if quantity > 0:
-                    amounts[part] = cost = unit * quantity
-                    total += cost
-                elif quantity < 0 or not vector.clean:
-                    return self._unusual(call, entry, vector, tier)
+                if not quantity > 0:
+                    return self._unusual(call)
+                amounts[part] = cost = unit * quantity
+                total += cost
             if type(total) is not int:
-                return self._unusual(call, entry, vector, tier)
-        except (ArithmeticError, TypeError, ValueError):
-            return self._unusual(call, entry, None, 0)
+                return self._unusual(call)
+        except (ArithmeticError, TypeError, ValueError):  # a quantity that is none
+            return self._unusual(call)
         status = vector.status
         if vector.free and amounts and status == PRICED:
             status = FREE
@@ -250,21 +247,21 @@ class PriceBook:
             vector.snapshot,
         )
 
-    def _unusual(self, call: Call, entry: Entry, vector: Vector | None, tier: int) -> Charge:
-        """The same for calls with zero, odd or unmapped quantities, uncertain usage, fees, FX or rounding."""
+    def _unusual(self, call: Call) -> Charge:
+        """The same for calls with odd or unmapped quantities, uncertain usage, fees, exchange rates or rounding."""
         quantities, bad = _usable(call.parts)
         fields, bad_fields = _usable(call.unmapped)
         if call.failed and not quantities:
             return Charge(NOT_BILLED, 0, {}, self.base_currency, 0, self.base_currency)
-        fewer = len(quantities) != len(call.parts) or len(fields) != len(call.unmapped)
-        if vector is None or (fewer and (bad or bad_fields or not vector.clean)):
-            cleaned = replace(call, parts=quantities, unmapped=fields)
-            entry = self._entry(cleaned, None)
-            tier = 0
-            if len(entry.vectors) > 1:
-                measured = sum(arithmetic.fraction(q) for p, q in quantities.items() if p in entry.of)
-                tier = sum(1 for edge in entry.edges if measured > edge)
-            vector = entry.vectors[tier] or self._vector(entry.source, tier, cleaned)
+        key = self._key(call, quantities, fields)
+        entry = self._memo.get(key)
+        if entry is None or not entry.begin <= call.start_ns < entry.end:
+            entry = self._entry(call, key)
+        tier = 0
+        if len(entry.vectors) > 1:
+            measured = sum(arithmetic.fraction(q) for part, q in quantities.items() if part in entry.of)
+            tier = sum(1 for edge in entry.edges if measured > edge)
+        vector = entry.vectors[tier] or self._vector(entry.source, tier, quantities, fields)
         reasons = list(vector.reasons)
         reasons += [f"{name} is not a quantity: not in the cost" for name in (*bad, *bad_fields)]
         uncertain = call.usage_status != REPORTED
@@ -275,7 +272,7 @@ class PriceBook:
             return self._no_cost(UNPRICED, vector, reasons)
         if missing and not vector.free:
             return self._no_cost(USAGE_MISSING, vector, reasons)
-        amounts, _ = arithmetic.amounts({**quantities, **fields}, vector.rates, vector.bands)
+        amounts, _ = arithmetic.amounts(arithmetic.joined(quantities, fields), vector.rates, vector.bands)
         exact = sum(amounts.values())
         base: int | None = exact
         if vector.fx is not None:
@@ -319,7 +316,7 @@ class PriceBook:
 
     # ---- resolving, once for each key and period
 
-    def _key(self, call: Call) -> tuple[str, ...]:
+    def _key(self, call: Call, parts: Iterable[str], unmapped: Collection[str]) -> tuple[str, ...]:
         """Everything but the time and the tier that can change a call's rates; `price` builds the same in place."""
         key = (
             call.provider,
@@ -330,23 +327,17 @@ class PriceBook:
             call.region,
             call.tenant if self._by_tenant else "",
             call.api_key if self._by_key else "",
-            *call.parts,
+            *parts,
         )
-        return (*key, "", *call.unmapped) if call.unmapped else key
+        return (*key, "", *unmapped) if unmapped else key
 
-    def _entry(self, call: Call, key: tuple[str, ...] | None) -> Entry:
+    def _entry(self, call: Call, key: tuple[str, ...]) -> Entry:
         """The entry for a call's key at its start; kept under `key`."""
         with self._lock:
-            if key is None:
-                key = self._key(call)
-                kept = self._memo.get(key)
-                if kept is not None and kept.begin <= call.start_ns < kept.end:
-                    return kept
             if len(self._memo) >= _MEMO_MOST:
                 self._memo.clear()
                 self._sources.clear()
-            entry = self._resolve(call, key)
-            self._memo[key] = entry
+            entry = self._memo[key] = self._resolve(call, key)
             return entry
 
     def _resolve(self, call: Call, key: tuple[str, ...]) -> Entry:
@@ -411,7 +402,7 @@ class PriceBook:
             source = self._sources[kept] = _Source(model, choice, notes, fx, row.get("from"))
         return Entry(begin, end, source)
 
-    def _vector(self, source: _Source, tier: int, call: Call) -> Vector:
+    def _vector(self, source: _Source, tier: int, parts: Collection[str], unmapped: Iterable[str]) -> Vector:
         """Make (and keep) the source's vector of context tier `tier`, counted from 0 for below the first edge."""
         vector = Vector()
         vector.base = self.base_currency
@@ -429,19 +420,16 @@ class PriceBook:
         vector.currency = row["currency"]
         vector.decimals = row.get("decimals", self.decimals)
         rates = dict(found.rates)
-        names = [
-            n for n in (*call.parts, *call.unmapped) if n in call.parts or n in rates or n not in model.informational
-        ]
+        fields = [n for n in unmapped if n in rates or n not in model.informational]
+        names = [*parts, *(n for n in fields if n not in PARTS)]
         used: list[Rate] = []
-        unpriced: list[str] = []
-        common = len(reasons)
+        unpriced = [n for n in fields if n in PARTS]
         for name in names:
-            rate = self._rate(name, rates, row, call, reasons)
+            rate = self._rate(name, rates, row, name in parts, reasons)
             if rate is None:
                 unpriced.append(name)
             else:
                 used.append(rate)
-        vector.clean = len(reasons) == common and not unpriced
         if unpriced and row.get("leave_out_unpriced"):
             vector.left_out = tuple(n for n in unpriced if n not in ("input", "output"))
             unpriced = [n for n in unpriced if n not in vector.left_out]
@@ -456,7 +444,7 @@ class PriceBook:
             bands = [resolution.effective(choice, i - 1).rates for i in range(len(source.edges) + 1)]
             for band in bands:
                 for name in names:
-                    self._rate(name, band, row, call, [])
+                    self._rate(name, band, row, name in parts, [])
             values = [{n: band[n].value for n in names if n in band and n in TOKEN_PARTS} for band in bands]
             vector.bands = Bands(tuple(sorted(source.of)), (0, *source.edges), tuple(values))
             vector.free = vector.free and not any(v for band in values for v in band.values())
@@ -473,22 +461,22 @@ class PriceBook:
             and vector.fx is None
             and vector.fx_known
             and not vector.left_out
-            and all(rates[name].plain for name in call.parts)
-            and len(names) == len(call.parts)
+            and all(rates[name].plain for name in parts)
+            and len(names) == len(parts)
         )
         if vector.plain:
-            vector.units = tuple(int(rates[name].value * ONE) for name in call.parts)
+            vector.units = tuple(int(rates[name].value * ONE) for name in parts)
         if vector.status != UNPRICED:
             vector.snapshot = snapshot.write(vector.rates, names, choice, model, source, vector, tier - 1)
         source.vectors[tier] = vector
         return vector
 
-    def _rate(self, name: str, rates: dict[str, Rate], row: Json, call: Call, reasons: list[str]) -> Rate | None:
+    def _rate(self, name: str, rates: dict[str, Rate], row: Json, is_part: bool, reasons: list[str]) -> Rate | None:
         """The rate of a part or field, its fall-back entered into `rates`."""
         rate = rates.get(name)
         if rate is None and row.get("free"):
             rate = rates[name] = Rate(Fraction(0))
-        if rate is None and name in call.parts:
+        if rate is None and is_part:
             fallen = resolution.fall_back(name, rates)
             if fallen is not None:
                 rate, at, exact = fallen

@@ -151,6 +151,7 @@ def _provider(name: str, provider: Any, version: str, checked: str, result: Impo
     if checked:
         lines.append(f"checked: {checked}")
     lines.append("models:")
+    named = {pattern for model in provider.models for pattern in _patterns(model.match)}
     claimed: set[str] = set()
     ids: set[str] = set()
     for model in provider.models:
@@ -167,6 +168,8 @@ def _provider(name: str, provider: Any, version: str, checked: str, result: Impo
         if identity in ids:
             result.left_out[where] = "a second model of this id"
             continue
+        if identity not in patterns and identity not in named:
+            patterns.append(identity)
         ids.add(identity)
         claimed.update(patterns)
         result.models += 1

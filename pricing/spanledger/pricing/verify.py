@@ -33,7 +33,7 @@ def recompute(parts: Mapping[str, Quantity], unmapped: Mapping[str, Quantity], t
         ValueError: the snapshot cannot be read.
     """
     terms = snapshot.read(text)
-    amounts, _ = arithmetic.amounts({**parts, **unmapped}, terms.rates, terms.bands)
+    amounts, _ = arithmetic.amounts(arithmetic.joined(parts, unmapped), terms.rates, terms.bands)
     exact = sum(amounts.values())
     base: int | None = None
     if terms.fx is not None:

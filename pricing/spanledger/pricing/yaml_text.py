@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import yaml
 
 _DEPTH = 40
-_NODES = 2_000_000
+_NODES = 300_000
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 
 
