@@ -42,10 +42,10 @@ def main(folder: Path) -> None:
     """
     os.umask(0o077)
     lock = _own(folder)
+    os.ftruncate(lock, 0)  # before the fork: the last server's id would pass for the one that starts
     if os.fork():
         os._exit(0)  # the server is nobody's child: whoever started it need not wait for it
     try:
-        os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         os.chdir(folder)
         _serve(folder)
@@ -82,7 +82,7 @@ def _serve(folder: Path) -> None:
             from chdb import _chdb
 
             _chdb.query(_SERVE, "TabSeparated", path="data")
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             errors.append(str(error).strip() or repr(error))
         finally:
             ended.set()

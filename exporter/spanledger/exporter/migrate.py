@@ -13,8 +13,8 @@ from pathlib import Path
 from spanledger.exporter.client import (
     UNKNOWN_DATABASE,
     UNKNOWN_TABLE,
-    Client,
     ClickHouseError,
+    Client,
     Endpoint,
     connect,
     parse_url,

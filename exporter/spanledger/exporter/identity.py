@@ -1,0 +1,38 @@
+"""Which call a row is about: everybody who describes the same call must come to the same `entry_id`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spanledger.pricing.names import canonical_provider
+
+try:  # hashlib loads OpenSSL, 3 MB, for what this module has on its own
+    from _blake2 import blake2b
+except ImportError:  # pragma: no cover - another Python than CPython
+    from hashlib import blake2b
+
+_UNIQUE_PREFIXES: Final = ("chatcmpl-", "resp_", "msg_", "gen-", "cmpl-", "compl_")
+"""Formats of response ids that no two providers share; a counter behind one of them is still no identity."""
+
+_ENOUGH: Final = 16
+"""So many characters, and an id is random and not a counter: Ollama's `chatcmpl-123` is not unique."""
+
+
+def entry_id(provider: str, response_id: str, trace_id: str, span_id: str) -> str:
+    """32 hex digits that stand for one call.
+
+    Parameters:
+        provider: as the span says, any spelling.
+        response_id: the provider's id of the response; empty if it gave none.
+        trace_id, span_id: in lower-case hex; they identify a call whose response has no id of its own.
+    """
+    for prefix in _UNIQUE_PREFIXES:
+        if response_id.startswith(prefix) and len(response_id) - len(prefix) >= _ENOUGH:
+            return _hash(response_id)
+    if len(response_id) >= _ENOUGH:
+        return _hash(f"{canonical_provider(provider)}\n{response_id}")
+    return _hash(f"{trace_id}\n{span_id}")
+
+
+def _hash(text: str) -> str:
+    return blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()

@@ -1,0 +1,107 @@
+"""Puts the ledger into a tracer provider: what `opentelemetry-instrument` does before any instrumentation starts."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.util.types import Attributes
+
+from spanledger import failures
+from spanledger.attributes import OPERATION
+from spanledger.exporter.spans import LedgerSpanProcessor
+from spanledger.settings import SettingsError, settings
+
+logger = logging.getLogger("spanledger")
+
+
+class RecordCalls(Sampler):
+    """A sampler that records every LLM call, and leaves the choice of what is exported to the one it wraps.
+
+    A call that is dropped becomes recorded but not sampled: the ledger has its row, the tracing backend does not
+    get its span. Everything else is as the wrapped sampler says.
+    """
+
+    def __init__(self, wrapped: Sampler) -> None:
+        self.wrapped = wrapped
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        result = self.wrapped.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        if result.decision is Decision.DROP and attributes and OPERATION in attributes:
+            return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
+        return result
+
+    def get_description(self) -> str:
+        return f"RecordCalls({self.wrapped.get_description()})"
+
+
+def pre_instrument() -> None:
+    """The `opentelemetry_pre_instrument` hook: install the ledger into the global tracer provider.
+
+    Raises:
+        SettingsError: a setting is wrong, and `LLM_USAGE_FAIL_OPEN` is false.
+    """
+    try:
+        chosen = settings()
+    except SettingsError as error:
+        if os.environ.get("LLM_USAGE_FAIL_OPEN", "").strip().lower() in ("false", "0", "no", "off"):
+            raise
+        logger.error("spanledger: %s; no rows are written", error)
+        return
+    if not chosen.enabled:
+        return
+    failures.fail_open = chosen.fail_open
+    try:
+        provider = trace.get_tracer_provider()
+        if isinstance(provider, TracerProvider):
+            install(provider)
+        else:
+            logger.warning(
+                "spanledger: %s is not the OpenTelemetry SDK's tracer provider; no rows are written",
+                type(provider).__name__,
+            )
+    except Exception:
+        failures.internal_error("installing the ledger")
+
+
+def install(provider: TracerProvider) -> None:
+    """Write a ledger row for every LLM call whose span `provider` makes; again for the same provider does nothing.
+
+    Tracers keep the sampler that the provider has when they are made; those that are there already are given the
+    new one too.
+    """
+    state: dict[str, Any] = provider.__dict__
+    processor = LedgerSpanProcessor()
+    if state.setdefault("_spanledger_processor", processor) is not processor:
+        return
+    wrapped = RecordCalls(provider.sampler)
+    provider.sampler = wrapped
+    for tracer in state.get("_tracers", {}).values():
+        tracer.sampler = wrapped
+    provider.add_span_processor(processor)
+    _make_first(provider, processor)
+
+
+def _make_first(provider: TracerProvider, processor: LedgerSpanProcessor) -> None:
+    """Let ours be the first processor to see a span's end: no other then delays its row, or records it in a thread."""
+    chain = provider._active_span_processor
+    if hasattr(chain, "_lock") and hasattr(chain, "_span_processors"):
+        with chain._lock:
+            others = tuple(each for each in chain._span_processors if each is not processor)
+            chain._span_processors = (processor, *others)

@@ -1,0 +1,97 @@
+"""Where ended spans come in: the processor, which the start-up hook installs, and the exporter `spanledger`.
+
+Either is enough; with both, each span still makes its rows once, because both see the very same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from spanledger.exporter import shipper
+from spanledger.exporter.dialects import dialect_of
+from spanledger.failures import internal_error
+from spanledger.settings import settings
+
+_MARK = "_spanledger_recorded"
+
+
+def record(span: ReadableSpan) -> None:
+    """Put the rows of an ended span into the journal, unless that is done; spans that are no calls are passed over."""
+    scope = span.instrumentation_scope
+    if scope is None or dialect_of(scope.name) is None:
+        return
+    mine = object()
+    if span.__dict__.setdefault(_MARK, mine) is not mine:
+        return
+    from spanledger.exporter.rows import encode  # with the price book: only where there are calls
+
+    rows = encode(span)
+    if rows:
+        shipper.current().append(rows)
+
+
+class LedgerSpanProcessor(SpanProcessor):
+    """Writes a call's rows into the journal before its span's `end` returns, whether the span is sampled or not."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        pass
+
+    def on_end(self, span: ReadableSpan) -> None:
+        try:
+            record(span)
+        except Exception:
+            internal_error("recording a span")
+
+    def shutdown(self) -> None:
+        shipper.close()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return _force_flush(timeout_millis)
+
+
+class LedgerSpanExporter(SpanExporter):
+    """The exporter `spanledger` of `OTEL_TRACES_EXPORTER`: the rows are in the journal before `export` returns.
+
+    Under a BatchSpanProcessor it sees only sampled spans, later, and not all of them when many end at once; the
+    processor has none of these limits.
+    """
+
+    def __init__(self) -> None:
+        self._enabled = settings().enabled
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if not self._enabled:
+            return SpanExportResult.SUCCESS
+        result = SpanExportResult.SUCCESS
+        for span in spans:
+            try:
+                record(span)
+            except Exception:
+                result = SpanExportResult.FAILURE
+                internal_error("recording a span")
+        return result
+
+    def shutdown(self) -> None:
+        shipper.close()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return _force_flush(timeout_millis)
+
+
+def _force_flush(timeout_millis: int) -> bool:
+    """Whether the rows are where this process can bring them: in ClickHouse, or sealed for others to load."""
+    try:
+        if settings().url:
+            shipper.flush(timeout_millis / 1000)
+        else:
+            shipper.seal()
+    except shipper.FlushError:
+        return False
+    except Exception:
+        internal_error("flushing the journal")
+        return False
+    return True

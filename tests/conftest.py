@@ -1,0 +1,56 @@
+"""Fixtures that every room's tests share: a real ClickHouse, and a home of its own for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spanledger.exporter import embedded, shipper
+from spanledger.exporter.client import Client
+from spanledger.exporter.embedded import EmbeddedClickHouse
+from spanledger.exporter.migrate import open_ledger
+from spanledger.settings import settings
+
+
+def free_port() -> int:
+    return embedded._choose(None, None, 0)
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedClickHouse]:
+    """An embedded ClickHouse for the whole run, on free ports, with the ledger's schema."""
+    pytest.importorskip("chdb", reason="needs embedded ClickHouse: pip install 'spanledger[local]'")
+    server = EmbeddedClickHouse(tmp_path_factory.mktemp("clickhouse"))
+    endpoint = server.start(free_port(), free_port())
+    try:
+        open_ledger(endpoint).close()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def ledger(clickhouse: EmbeddedClickHouse) -> Iterator[Client]:
+    """A client of the shared ClickHouse whose ledger is empty."""
+    endpoint = clickhouse.endpoint()
+    assert endpoint is not None, "the shared embedded ClickHouse has gone"
+    client = open_ledger(endpoint)
+    client.command("TRUNCATE TABLE llm_calls")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def ledger_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A `SPANLEDGER_HOME` of this test's own; the process's settings and shipper are as after a fresh start."""
+    home = tmp_path / "home"
+    for name in ("SPANLEDGER_URL", "SPANLEDGER_CONFIG", "LLM_USAGE_LOGGING_ENABLED", "LLM_USAGE_FAIL_OPEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SPANLEDGER_HOME", str(home))
+    monkeypatch.setattr(shipper, "_shipper", None)
+    settings.cache_clear()
+    yield home
+    shipper.close()
+    settings.cache_clear()
