@@ -30,7 +30,7 @@ _watches: weakref.WeakSet[Watch] = weakref.WeakSet()
 class Watch:
     """Reads one stream in passing; its methods never raise."""
 
-    __slots__ = ("__weakref__", "_decoder", "_hidden", "_rest", "_split", "call", "reader", "settle")
+    __slots__ = ("__weakref__", "_decoder", "_hidden", "_one_line", "_rest", "_split", "call", "reader", "settle")
 
     def __init__(
         self,
@@ -61,47 +61,47 @@ class Watch:
             self._split = _aws_events
         else:
             self._split = _lines
+        self._one_line = self._split is _lines  # the usual piece is one line and an empty one
         _watches.add(self)
         _register_at_exit()
 
     def piece(self, data: bytes) -> bytes:
         """Look at one piece of the body; returns what the program shall see of it."""
-        call = self.call
         plain = data
         try:
             if self._decoder is not None:
                 pieces = self._decoder.decode(data)
                 plain = pieces if isinstance(pieces, bytes) else b"".join(pieces)
-            if not call.ended:
-                if call.first_token_ns is None:
-                    call.first_token()
+            if not self.call.ended:
                 self._read(plain)
         except Exception:
             internal_error("reading a stream")
         return data if self._hidden is None else self._without_usage(plain)
 
     def _read(self, data: bytes) -> None:
-        lines, self._rest = self._split(self._rest + data if self._rest else data)
-        feed = self.reader.feed
-        for line in lines:
-            if line:
-                feed(line)
-        if len(self._rest) > MAX_FRAME:
-            self._rest = b""
-        if self.reader.ended:
+        reader = self.reader
+        if self.call.first_token_ns is None:
+            self.call.first_token()
+        if self._one_line and not self._rest and data.count(b"\n") == 2 and data.endswith(b"\n\n"):
+            reader.feed(data[:-2])
+        else:
+            lines, self._rest = self._split(self._rest + data if self._rest else data)
+            for line in lines:
+                if line:
+                    reader.feed(line)
+            if len(self._rest) > MAX_FRAME:
+                self._rest = b""
+        if reader.ended:
             self._settle()
 
     def _without_usage(self, data: bytes) -> bytes:
         """The whole events so far, without the chunk that only carries usage and without `"usage":null`."""
-        assert self._hidden is not None
-        buffer = self._hidden + data
+        if not self._hidden and data.count(b"\n") == 2 and data.endswith(b"\n\n"):
+            return _visible(data)
+        buffer = (self._hidden or b"") + data
         separator = b"\r\n\r\n" if b"\r\n\r\n" in buffer else b"\n\n"
         *events, self._hidden = buffer.split(separator)
-        return b"".join(
-            event.replace(b',"usage":null', b"") + separator
-            for event in events
-            if not (b'"choices":[]' in event and b'"usage":{' in event)
-        )
+        return b"".join([_visible(event + separator) for event in events])
 
     def end(self) -> bytes:
         """The body has come to its own end; returns what was still held back from the program."""
@@ -152,6 +152,12 @@ class BodyReader:
     def reading(self) -> Reading:
         pieces, self._pieces = self._pieces, []
         return self._parse(b"".join(pieces)) if self._size <= MAX_FRAME else Reading()
+
+
+def _visible(event: bytes) -> bytes:
+    if b'"usage":null' in event:
+        return event.replace(b',"usage":null', b"")
+    return b"" if b'"usage":{' in event and b'"choices":[]' in event else event
 
 
 def _whole(data: bytes) -> tuple[list[bytes], bytes]:

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextvars import ContextVar
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from opentelemetry import trace
@@ -35,7 +35,7 @@ from spanledger.instrumentation.wire.reading import Reading
 from spanledger.pricing.book import default_book
 from spanledger.pricing.names import canonical_provider
 from spanledger.pricing.usage import INCOMPLETE, MISSING
-from spanledger.settings import settings
+from spanledger.settings import Settings, settings
 from spanledger.tracking import remember
 from spanledger.version import __version__
 
@@ -46,6 +46,17 @@ _MAX_PENDING = 10_000
 
 class WaistNotFound(Exception):
     """The SDK's base client is not what this patch is made for."""
+
+
+class Server(NamedTuple):
+    """Whom a client calls: `provider` is canonical, or the host's name."""
+
+    url: Any
+    settings: Settings
+    host: str
+    port: int | None
+    region: str
+    provider: str
 
 
 class InFlight:
@@ -198,26 +209,24 @@ class Patch:
                 return None, options
             request = _request_body(options)
             stream = bool(args[0] if args else kwargs.get("stream"))
-            url = client.base_url
-            host = url.host
-            provider = self._provider(client, host, url.port)
+            server = self._server(client)
             model = request.get("model")
             key_hash, key_alias = key_identity(self._sdk, client, options.headers)
             hide_usage = False
-            if stream and _may_ask_usage(host, options, request):
+            if stream and _may_ask_usage(server.host, options, request):
                 options = _asking_usage(options)
                 hide_usage = True
             pending = _pending.get(_retrieved_id(options.url)) if endpoint.poll else None
             call = CallSpan(
                 self._tracer,
                 operation=endpoint.operation,
-                provider=provider,
+                provider=server.provider,
                 request_model=model if isinstance(model, str) else "",
                 stream=stream,
                 context=get_current() if pending is None else pending.context,
-                host=host,
-                port=url.port,
-                region=region_of_host(host),
+                host=server.host,
+                port=server.port,
+                region=server.region,
                 api_key_hash=key_hash,
                 api_key_alias=key_alias,
                 attribution=None if pending is None else pending.attribution,
@@ -228,10 +237,18 @@ class Patch:
             internal_error("starting a span")
             return None, options
 
-    def _provider(self, client: Any, host: str, port: int | None) -> str:
-        named = settings().hosts.get(f"{host}:{port}") or settings().hosts.get(host)
-        if named:
-            return named
+    def _server(self, client: Any) -> Server:
+        """Whom `client` calls; kept with the client for as long as its base URL and the settings stay."""
+        url, now = client.base_url, settings()
+        server = client.__dict__.get("_spanledger_server")
+        if server is None or server.url is not url or server.settings is not now:
+            host = url.host
+            provider = now.hosts.get(f"{host}:{url.port}") or now.hosts.get(host) or self._provider(client, host)
+            server = Server(url, now, host, url.port, region_of_host(host), provider)
+            client.__dict__["_spanledger_server"] = server
+        return server
+
+    def _provider(self, client: Any, host: str) -> str:
         kind = type(client).__name__
         for word, provider in self._sdk.client_providers:
             if word in kind:

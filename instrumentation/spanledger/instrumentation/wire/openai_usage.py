@@ -82,6 +82,17 @@ INFORMATIONAL = frozenset(
 )
 """Usage fields that add nothing to the bill; `docs/usage.md` lists them."""
 
+_BILLED_BY_THE_CALL = frozenset(
+    {
+        "num_search_queries",
+        "prompt_audio_seconds",
+        "seconds",
+        "server_side_tool_usage_details",
+        "server_tool_use",
+        "server_tool_use_details",
+    }
+)
+
 _KNOWN = INFORMATIONAL | {
     *_PROMPT,
     *_COMPLETION,
@@ -90,12 +101,7 @@ _KNOWN = INFORMATIONAL | {
     *_CACHED,
     *_WRITTEN,
     "cached_tokens_details",
-    "num_search_queries",
-    "prompt_audio_seconds",
-    "seconds",
-    "server_side_tool_usage_details",
-    "server_tool_use",
-    "server_tool_use_details",
+    *_BILLED_BY_THE_CALL,
 }
 _PROMPT_KNOWN = (
     INFORMATIONAL
@@ -149,7 +155,8 @@ def read(raw: object, request: Mapping[str, Any], response: Mapping[str, Any], o
     if left is not None:
         tally.parts[output_part] = left
 
-    _fees(tally, raw)
+    if not _BILLED_BY_THE_CALL.isdisjoint(raw):
+        _fees(tally, raw)
     tally.keep_unmapped(raw, _KNOWN)
     tally.keep_unmapped(details, _PROMPT_KNOWN, f"{prompt_name}.")
     tally.keep_unmapped(out, _COMPLETION_KNOWN, f"{completion_name}.")
@@ -165,12 +172,13 @@ def reported_cost(raw: object) -> Decimal | None:
     if not isinstance(raw, Mapping):
         return None
     cost = raw.get("cost")
-    if isinstance(cost, Mapping):
-        cost = cost.get("total_cost")
     if cost is not None:
-        return amount(cost)
-    ticks = amount(raw.get("cost_in_usd_ticks"))
-    return None if ticks is None else ticks.scaleb(-10)
+        return amount(cost.get("total_cost") if isinstance(cost, Mapping) else cost)
+    ticks = raw.get("cost_in_usd_ticks")
+    if ticks is None:
+        return None
+    number = amount(ticks)
+    return None if number is None else number.scaleb(-10)
 
 
 def _details(raw: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Mapping[str, Any]]:
@@ -263,13 +271,15 @@ def _cache_parts(
     response: Mapping[str, Any],
 ) -> int | None:
     """Take cache reads and writes out of the prompt; returns what is left of it."""
-    split = mapping(details.get("cache_write_tokens_details"))
-    shares = [(name, part, tally.count(split, name)) for name, part in _WRITTEN_SPLIT if name in split]
-    if written is None and shares:
-        written = sum(quantity or 0 for _, _, quantity in shares)
+    shares: list[tuple[str, str, int | None]] = []
+    if "cache_write_tokens_details" in details:
+        split = mapping(details["cache_write_tokens_details"])
+        shares = [(name, part, tally.count(split, name)) for name, part in _WRITTEN_SPLIT if name in split]
+        if written is None and shares:
+            written = sum(quantity or 0 for _, _, quantity in shares)
     left = prompt
-    if _billed_twice(raw, prompt, cached or 0, written or 0):
-        left = (prompt or 0) + min(cached or 0, written or 0)
+    if cached and written and _billed_twice(raw, prompt, cached, written):
+        left = (prompt or 0) + min(cached, written)
     left = tally.share("cache_read", cached, left, "cached_tokens")
     if written is None:
         return left
@@ -308,9 +318,9 @@ def _input_modalities(
 
     A cached token of a modality leaves that modality's part once (`cached_tokens_details`).
     """
-    from_cache = mapping(details.get("cached_tokens_details")) or mapping(raw.get("cached_tokens_details"))
+    from_cache = mapping(details.get("cached_tokens_details") or raw.get("cached_tokens_details"))
     for name, cached_name, part, cache_part in _INPUT_DETAILS:
-        if name not in details and name not in from_cache and cached_name not in from_cache:
+        if name not in details and (not from_cache or (name not in from_cache and cached_name not in from_cache)):
             continue
         quantity = tally.count(details, name)
         cached = tally.first(from_cache, (name, cached_name))
