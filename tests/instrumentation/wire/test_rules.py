@@ -336,3 +336,13 @@ def test_a_stream_is_finished_only_with_the_last_word_on_usage() -> None:
         reader.feed(line)
         finished += [reader.finished] if line else []
     assert finished == [False, False, True, True]
+
+
+@pytest.mark.parametrize("name", [name for name in fixtures.names() if fixtures.load(name).format == "openai"])
+def test_an_error_ends_a_stream(name: str) -> None:
+    fixture = fixtures.load(name)
+    reader = fixture.endpoint.stream_reader({})
+    reader.feed(b'data: {"type":"error","error":{"code":"server_error","message":"No."}}')
+    assert reader.ended
+    assert not reader.finished
+    assert reader.reading().error == ("server_error", "No.")

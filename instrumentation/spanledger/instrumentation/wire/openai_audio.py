@@ -58,6 +58,7 @@ class _Stream:
             self.ended = self.finished = True
         if event.get("type") == "error" or event.get("error"):
             self._body["error"] = event.get("error") or event
+            self.ended = True
 
     def reading(self) -> Reading:
         why = "the stream carried no usage"

@@ -66,6 +66,7 @@ class Stream:
             self.ended = self.finished = self._images >= self._wanted
         elif event.get("error") or event.get("type") == "error":
             self._error = error_of(event.get("error") or event)
+            self.ended = True
 
     def reading(self) -> Reading:
         tally = Tally()
