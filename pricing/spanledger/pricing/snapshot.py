@@ -51,7 +51,7 @@ def write(
     price: dict[str, Any] = {}
     for key in ("from", "until"):
         if key in row:
-            price[key] = _instant(row[key])
+            price[key] = instant(row[key])
     for key in ("source", "checked"):
         if key in row:
             price[key] = row[key]
@@ -81,7 +81,7 @@ def write(
     if vector.base != vector.currency:
         found["base"] = vector.base
         if source.fx is not None:
-            found["fx"] = {"rate": source.fx["rate"], "from": _instant(source.fx["from"])}
+            found["fx"] = {"rate": source.fx["rate"], "from": instant(source.fx["from"])}
             if "source" in source.fx:
                 found["fx"]["source"] = source.fx["source"]
     if vector.decimals is not None:
@@ -134,7 +134,8 @@ def _rate(text: str, fee: Mapping[str, str]) -> Rate:
     )
 
 
-def _instant(ns: int) -> str:
+def instant(ns: int) -> str:
+    """An instant as price files write it: a day where it is the day's start."""
     moment = datetime.fromtimestamp(ns // 10**9, tz=timezone.utc)
     text = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
     return text.removesuffix("T00:00:00Z")
