@@ -65,7 +65,7 @@ class Stream:
         self._id = self._model = self._tier = ""
         self._created_ns: int | None = None
         self._usage: object = None
-        self._finish: dict[object, str] = {}
+        self._finish: dict[int, str] = {}
         self._error: tuple[str, str] | None = None
         self._executed: dict[object, str] = {}
 
