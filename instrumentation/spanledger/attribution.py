@@ -123,6 +123,8 @@ def current_attribution(context: Context | None = None) -> Attribution | None:
 def without_baggage(context: Context) -> Context:
     """`context` without our baggage entries, for requests that leave for an LLM provider."""
     entries = baggage.get_all(context)
+    if not entries:
+        return context
     for name in [name for name in entries if name.startswith(_BAGGAGE)]:
         context = baggage.remove_baggage(name, context)
     return context

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from opentelemetry.context import Context, attach, create_key, detach, get_current, get_value, set_value
 
@@ -27,9 +27,6 @@ from spanledger.failures import internal_error
 from spanledger.pricing.call import amount
 from spanledger.pricing.handoff import Priced
 from spanledger.pricing.usage import Quantity, totals
-
-if TYPE_CHECKING:
-    from spanledger.instrumentation.wire.reading import Reading
 
 _KEY = create_key("spanledger-recipients")
 _RECENT = 1024
@@ -63,20 +60,20 @@ class Outcome:
         return self.input_tokens + self.output_tokens
 
     @classmethod
-    def of(cls, priced: Sequence[Priced], start_ns: int, end_ns: int, reading: Reading) -> Outcome:
+    def of(cls, priced: Sequence[Priced], start_ns: int, end_ns: int) -> Outcome:
         """The outcome of a call whose lines are `priced`."""
         sums = [totals(p.call.parts) for p in priced]
-        own = priced[0].charge
+        call, own = priced[0].call, priced[0].charge
         costs = [p.charge.cost_base_e18 for p in priced]
         known = [cost for cost in costs if cost is not None]
         return cls(
-            parts=dict(priced[0].call.parts),
+            parts=dict(call.parts),
             input_tokens=sum(s.input_tokens for s in sums),
             output_tokens=sum(s.output_tokens for s in sums),
             cost=amount(sum(known)) if len(known) == len(costs) else None,
             currency=own.base_currency,
             price_status=own.status,
-            usage_status=reading.usage.status,
+            usage_status=call.usage_status,
             duration_ns=end_ns - start_ns,
             reasons=own.reasons,
         )
@@ -149,10 +146,10 @@ def cost_of(response: Any) -> Outcome | None:
     for candidate in _candidates(response):
         entry = _by_object.get(id(candidate))
         if entry is not None and entry[0]() is candidate:
-            outcome: Outcome | None = entry[1].outcome
-            return outcome
+            return entry[1].outcome
     name = getattr(response, "id", None)
-    return _by_response_id.get(name) if isinstance(name, str) else None
+    call = _by_response_id.get(name) if isinstance(name, str) else None
+    return None if call is None else call.outcome
 
 
 def _candidates(response: Any) -> Iterator[Any]:
@@ -166,11 +163,18 @@ def _candidates(response: Any) -> Iterator[Any]:
                 yield innermost
 
 
-_by_object: dict[int, tuple[weakref.ref[Any], Any]] = {}
-_by_response_id: OrderedDict[str, Outcome] = OrderedDict()
+class Ended(Protocol):
+    """A call; `outcome` is None until it has ended."""
+
+    @property
+    def outcome(self) -> Outcome | None: ...
 
 
-def remember(returned: Any, call: Any) -> None:
+_by_object: dict[int, tuple[weakref.ref[Any], Ended]] = {}
+_by_response_id: OrderedDict[str, Ended] = OrderedDict()
+
+
+def remember(returned: Any, call: Ended) -> None:
     """Let `cost_of(returned)` find `call.outcome`, for as long as `returned` lives."""
     key = id(returned)
     try:
@@ -181,9 +185,9 @@ def remember(returned: Any, call: Any) -> None:
         internal_error("remembering a response")
 
 
-def remember_id(response_id: str, outcome: Outcome) -> None:
-    """Let `cost_of` find an outcome by the response's id: of objects that the SDK builds later from it."""
-    _by_response_id[response_id] = outcome
+def remember_id(response_id: str, call: Ended) -> None:
+    """Let `cost_of` find a call by its response's id: for objects that the SDK builds later from the response."""
+    _by_response_id[response_id] = call
     if len(_by_response_id) > _RECENT:
         try:
             _by_response_id.popitem(last=False)

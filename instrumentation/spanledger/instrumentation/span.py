@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, Tracer
 
 from spanledger import attributes as names
 from spanledger.attribution import Attribution, current_attribution
@@ -21,6 +21,8 @@ from spanledger.pricing.book import default_book
 from spanledger.pricing.call import Call, Charge, amount_text
 from spanledger.pricing.usage import MISSING, Usage, totals
 from spanledger.tracking import Outcome, Recipient, recipients, remember_id
+
+_NOWHERE = Context()
 
 NEVER_SENT = frozenset(
     {
@@ -43,10 +45,11 @@ class CallSpan:
         "api_key",
         "attribution",
         "context",
+        "end_ns",
         "ended",
         "first_token_ns",
         "operation",
-        "outcome",
+        "priced",
         "provider",
         "recipients",
         "region",
@@ -92,7 +95,8 @@ class CallSpan:
         self.retries = 0
         self.first_token_ns: int | None = None
         self.ended = False
-        self.outcome: Outcome | None = None
+        self.priced: list[handoff.Priced] | None = None
+        self.end_ns = 0
         self.recipients: tuple[Recipient, ...] = recipients(context)
         self.attribution = current_attribution(context) if attribution is None else attribution
         start: dict[str, Any] = {
@@ -119,6 +123,11 @@ class CallSpan:
             start,
             start_time=self.start_ns,
         )
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What the call consumed and cost; None until it has ended."""
+        return None if self.priced is None else Outcome.of(self.priced, self.start_ns, self.end_ns)
 
     def first_token(self) -> None:
         """The first piece of a stream is here."""
@@ -151,15 +160,16 @@ class CallSpan:
             self._end(reading, error, not_billed)
         except Exception:
             internal_error("ending a span")
+        self.span, self.context, self.recipients = INVALID_SPAN, _NOWHERE, ()  # `cost_of` may keep us for long
 
     def _end(self, reading: Reading, error: BaseException | None, not_billed: bool) -> None:
         span = self.span
-        priced = self._price(reading, not_billed)
-        self.outcome = outcome = Outcome.of(priced, self.start_ns, time_ns(), reading)
+        self.priced = priced = self._price(reading, not_billed)
+        self.end_ns = time_ns()
         if reading.response_id:
-            remember_id(reading.response_id, outcome)
+            remember_id(reading.response_id, self)
         for recipient in self.recipients:
-            recipient(outcome)
+            recipient(Outcome.of(priced, self.start_ns, self.end_ns))
         if not span.is_recording():
             return
         span.set_attributes(self._end_attributes(reading, priced, not_billed))
@@ -170,7 +180,7 @@ class CallSpan:
         span_id = span.get_span_context().span_id
         handoff.ending[span_id] = priced
         try:
-            span.end()
+            span.end(self.end_ns)
         finally:
             handoff.ending.pop(span_id, None)
 

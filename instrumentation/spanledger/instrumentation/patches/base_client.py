@@ -240,7 +240,7 @@ class Patch:
     def _server(self, client: Any) -> Server:
         """Whom `client` calls; kept with the client for as long as its base URL and the settings stay."""
         url, now = client.base_url, settings()
-        server = client.__dict__.get("_spanledger_server")
+        server: Server | None = client.__dict__.get("_spanledger_server")
         if server is None or server.url is not url or server.settings is not now:
             host = url.host
             provider = now.hosts.get(f"{host}:{url.port}") or now.hosts.get(host) or self._provider(client, host)
@@ -328,7 +328,7 @@ def _watch(flight: InFlight, response: Any, sse: bool) -> None:
     if response.headers.get("content-encoding", "identity") != "identity":
         decoder = response._get_content_decoder()
         if flight.hide_usage:  # the tap hands on plain bytes then, so that events can be cut out
-            response._decoder = sys.modules[type(decoder).__module__].IdentityDecoder()  # type: ignore[attr-defined]
+            response._decoder = sys.modules[type(decoder).__module__].IdentityDecoder()
         else:
             del response._decoder  # the response makes one of its own
     watch = Watch(call, reader, settle, content_type=content_type, decoder=decoder, hide_usage=flight.hide_usage)

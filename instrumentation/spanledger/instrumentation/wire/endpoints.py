@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from spanledger.instrumentation.wire import (
@@ -70,6 +71,7 @@ _BEDROCK = frozenset({"invoke", "invoke-with-response-stream"})
 _VERTEX = frozenset({"rawPredict", "streamRawPredict"})
 
 
+@lru_cache(maxsize=1024)
 def find(format: str, method: str, url: str) -> Endpoint | None:
     """The endpoint of a call; None if it is not billed (files, models, batches, token counts, ...).
 
