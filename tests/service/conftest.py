@@ -67,7 +67,7 @@ def program(body: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def ledger_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def example_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home that is up, with the calls of examples/app.py; for tests that only read."""
     home = tmp_path_factory.mktemp("ledger") / "home"
     subprocess.run(
@@ -83,11 +83,11 @@ def ledger_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def run(ledger_home: Path) -> Iterator[object]:
-    """Runs a command in this process on the ledger of `ledger_home`."""
+def run(example_home: Path) -> Iterator[object]:
+    """Runs a command in this process on the ledger of `example_home`."""
     env: Mapping[str, str | None] = {
         **{name: None for name in os.environ if name.startswith(("SPANLEDGER_", "LLM_USAGE_", "OTEL_"))},
-        **{k: v for k, v in environment(ledger_home).items() if k.startswith(("SPANLEDGER_", "OTEL_", "PATH"))},
+        **{k: v for k, v in environment(example_home).items() if k.startswith(("SPANLEDGER_", "OTEL_", "PATH"))},
     }
 
     def command(*args: str, **more: str) -> Result:

@@ -75,10 +75,10 @@ def test_a_wrong_setting_is_one_line(tmp_path):
         assert next(iter(more)) in result.stderr
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(ledger_home):
+def test_a_reader_that_has_seen_enough_is_no_error(example_home):
     process = subprocess.Popen(
         [str(BIN / "spanledger"), "sql", "SELECT number FROM numbers(2000000)", "--format", "TSV"],
-        env=environment(ledger_home),
+        env=environment(example_home),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -92,9 +92,9 @@ def test_a_reader_that_has_seen_enough_is_no_error(ledger_home):
 
 
 @pytest.mark.parametrize("forced", [False, True])
-def test_colours_are_for_terminals_and_never_with_no_color(ledger_home, forced):
+def test_colours_are_for_terminals_and_never_with_no_color(example_home, forced):
     more = {"FORCE_COLOR": "1"} | ({} if forced else {"NO_COLOR": "1"})
-    out = spanledger(ledger_home, "doctor", **more).stdout
+    out = spanledger(example_home, "doctor", **more).stdout
     assert ("\x1b[32m" in out) is forced
 
 

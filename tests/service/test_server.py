@@ -200,6 +200,18 @@ def test_a_second_service_in_the_same_home_is_refused(home):
         pass
 
 
+def test_modules_and_relative_settings_of_the_users_folder_do_not_get_in_the_way(home, tmp_path, monkeypatch):
+    for name in ("http", "json", "queue", "secrets", "socket"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('shadowed')")
+    (tmp_path / "mine.yaml").write_text("settings: {ship_interval: 0.25}")
+    monkeypatch.chdir(tmp_path)
+    assert spanledger(home, "report", SPANLEDGER_CONFIG="mine.yaml").stderr == "No calls yet.\n"
+    assert spanledger(home, "up", SPANLEDGER_CONFIG="mine.yaml").stderr == ""
+    service = daemon.running(home)
+    assert service is not None
+    assert service.interval == 0.25
+
+
 def test_a_report_without_up_leaves_nothing_running(home):
     call_once(home)
     result = spanledger(home, "report", "--json")

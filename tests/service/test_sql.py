@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
+
+from tests.service.conftest import BIN, environment
 
 COUNT = "SELECT countIf(line = 0) AS calls FROM llm_calls FINAL"
 
@@ -65,3 +68,15 @@ def test_an_unknown_format_is_named(run):
 
 def test_an_empty_query_is_wrong_usage(run):
     assert run("sql", " ; ").exit_code == 2
+
+
+def test_the_query_may_come_from_standard_input(example_home):
+    result = subprocess.run(
+        [str(BIN / "spanledger"), "sql", "-"],
+        input=f"{COUNT}\nFORMAT TSV;\n",
+        env=environment(example_home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "13\n")

@@ -89,6 +89,8 @@ def start(home: Path, ports: Ports = ANY_PORTS, timeout: float = START_SECONDS) 
     Raises:
         ServiceError: it did not; the message is the service's own where it said one.
     """
+    from spanledger.exporter.embedded import child_environment
+
     private_folder(home)
     receive, send = os.pipe()
     with open(log_file(home), "ab", opener=_private) as log, os.fdopen(receive) as answer:
@@ -97,7 +99,8 @@ def start(home: Path, ports: Ports = ANY_PORTS, timeout: float = START_SECONDS) 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=home,
+            cwd=home,  # not the user's, whose modules would come before the library's
+            env=child_environment(),
             pass_fds=(send,),
             start_new_session=True,
         )

@@ -153,7 +153,7 @@ def _opentelemetry_faults(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(
             NOTE,
             "OpenTelemetry",
-            f"no collector answers at {host}: programs retry there when they end, rows are written all the same",
+            f"no collector answers at {host}: programs try some seconds when they end; rows are written all the same",
             "start a collector, or set OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER to none",
         )
 

@@ -20,42 +20,37 @@ SHOWN = ("calls", "errors", "input_tokens", "cache_read_tokens", "cache_write_to
 """Measures that the table always shows; `unpriced` and `estimated` come with them where there are any."""
 
 
-class When(click.ParamType):
-    """A point in time, see `spanledger.service.times`."""
-
-    name = "time"
-
-    def __init__(self, *, end: bool) -> None:
-        self.end = end
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            return times.parse(value, datetime.now(timezone.utc), end=self.end)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+    return _time(value, end=False)
 
 
-class Dimensions(click.ParamType):
-    """Names of dimensions, with commas between them."""
-
-    name = "dimensions"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        names = tuple(name.strip() for name in value.split(",") if name.strip())
-        for name in names:
-            if name not in DIMENSIONS and not (name.startswith("tag:") and len(name) > 4):
-                self.fail(f"{name!r} is none: use {', '.join(DIMENSIONS)} or tag:NAME", param, ctx)
-        return names
+def _until(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+    return _time(value, end=True)
 
 
-class Tag(click.ParamType):
-    name = "name=value"
+def _time(value: str | None, *, end: bool) -> datetime | None:
+    try:
+        return None if value is None else times.parse(value, datetime.now(timezone.utc), end=end)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        name, equals, wanted = value.partition("=")
+
+def _dimensions(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    for name in names:
+        if name not in DIMENSIONS and not (name.startswith("tag:") and len(name) > 4):
+            raise click.BadParameter(f"{name!r} is none: use {', '.join(DIMENSIONS)} or tag:NAME")
+    return names
+
+
+def _tags(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for pair in value:
+        name, equals, wanted = pair.partition("=")
         if not equals or not name:
-            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
-        return f"tag:{name}", wanted
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
+        found[f"tag:{name}"] = wanted
+    return found
 
 
 def filters(command: Command) -> Command:
@@ -66,11 +61,22 @@ def filters(command: Command) -> Command:
 
 
 @click.command()
-@click.option("--by", type=Dimensions(), default="model", show_default=True, help="Group by these, comma-separated.")
-@click.option("--since", type=When(end=False), help="Calls that started then or later.")
-@click.option("--until", type=When(end=True), help="Calls that started before; a day or month is included whole.")
+@click.option(
+    "--by",
+    callback=_dimensions,
+    metavar="NAMES",
+    default="model",
+    show_default=True,
+    help="Group by these, comma-separated.",
+)
+@click.option("--since", callback=_since, metavar="TIME", help="Calls that started then or later.")
+@click.option(
+    "--until", callback=_until, metavar="TIME", help="Calls that started before; a day or month is included whole."
+)
 @filters
-@click.option("--tag", type=Tag(), multiple=True, help="Only calls with this tag; may be repeated.")
+@click.option(
+    "--tag", callback=_tags, metavar="NAME=VALUE", multiple=True, help="Only calls with this tag; may be repeated."
+)
 @click.option("--limit", type=click.IntRange(1), help="At most so many rows, the dearest first.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
@@ -78,7 +84,7 @@ def report(
     by: tuple[str, ...],
     since: datetime | None,
     until: datetime | None,
-    tag: tuple[tuple[str, str], ...],
+    tag: dict[str, str],
     limit: int | None,
     form: str,
     as_json: bool,
@@ -105,7 +111,7 @@ def report(
     from spanledger.service.ledger import opened
     from spanledger.settings import settings
 
-    where = {name: value for name, value in only.items() if value is not None} | dict(tag)
+    where = {name: value for name, value in only.items() if value is not None} | tag
     with opened(settings(), read_only=True) as client:
         found = ask(client, by, since, until, where, limit)
         totals = ask(client, (), since, until, where)

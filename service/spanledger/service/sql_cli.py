@@ -39,7 +39,7 @@ def sql(query: str, form: str | None, as_json: bool) -> None:
     from spanledger.settings import settings
 
     if query == "-":
-        query = click.get_text_stream("stdin").read()
+        query = sys.stdin.read()
     query = query.strip().rstrip(";").rstrip()
     if not query:
         raise click.UsageError("the query is empty")
