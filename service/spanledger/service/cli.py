@@ -42,10 +42,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        try:
-            command = _load(COMMANDS[cmd_name])
-        except ModuleNotFoundError:
-            command = click.Group(cmd_name, help="The price book.")
+        command = _load(COMMANDS[cmd_name])
         if isinstance(command, click.Group):
             for name, place in ADDED.get(cmd_name, {}).items():
                 if name not in command.commands:
