@@ -148,7 +148,8 @@ def main() -> int:
         key = (d["provider"], d["model"], str(d["when"]), d["ours"], d["theirs"])
         if key not in seen:
             seen.add(key)
-            print(f"{d['provider']}/{d['name']} {d['when']} {d['at']}: ours {d['ours']} theirs {d['theirs']} {d['status']} {d['reasons']}")
+            why = f"{d['status']} {'; '.join(d['reasons'])}"
+            print(f"{d['provider']}/{d['name']} {d['when']} {d['at']}: ours {d['ours']} theirs {d['theirs']} {why}")
     print(f"{compared} prices compared with genai-prices {__version__}, {len(differences)} differ")
     return 0
 

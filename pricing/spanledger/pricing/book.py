@@ -27,9 +27,9 @@ from spanledger.pricing.call import (
     Call,
     Charge,
 )
+from spanledger.pricing.document import ANY_PROVIDER, Document, Json, PriceFileError
 from spanledger.pricing.model_list import Model, ModelList
 from spanledger.pricing.names import canonical_provider, spellings
-from spanledger.pricing.price_file import ANY_PROVIDER, Document, Json, read
 from spanledger.pricing.usage import (
     CACHE_READ_PARTS,
     CACHE_WRITE_PARTS,
@@ -40,7 +40,6 @@ from spanledger.pricing.usage import (
     TOKEN_PARTS,
     Quantity,
 )
-from spanledger.pricing.yaml_text import PriceFileError
 
 __all__ = ["Found", "PriceBook", "PriceFileError", "default_book", "load", "reload"]
 
@@ -425,10 +424,11 @@ class PriceBook:
         used: list[Rate] = []
         unpriced = [n for n in fields if n in PARTS]
         for name in names:
-            rate = self._rate(name, rates, row, name in parts, reasons)
+            rate = self._rate(name, found.rates, row, name in parts, reasons)
             if rate is None:
                 unpriced.append(name)
             else:
+                rates[name] = rate
                 used.append(rate)
         if unpriced and row.get("leave_out_unpriced"):
             vector.left_out = tuple(n for n in unpriced if n not in ("input", "output"))
@@ -441,11 +441,12 @@ class PriceBook:
             reasons.append(f"no exchange rate from {vector.currency} to {self.base_currency} at the time of the call")
         vector.free = (bool(rates) or bool(row.get("free"))) and all(r.value == 0 for r in used or rates.values())
         if marginal:
-            bands = [resolution.effective(choice, i - 1).rates for i in range(len(source.edges) + 1)]
-            for band in bands:
-                for name in names:
-                    self._rate(name, band, row, name in parts, [])
-            values = [{n: band[n].value for n in names if n in band and n in TOKEN_PARTS} for band in bands]
+            tokens = [name for name in parts if name in TOKEN_PARTS and name in rates]
+            values = []
+            for i in range(len(source.edges) + 1):
+                band = resolution.effective(choice, i - 1).rates
+                fallen = {name: self._rate(name, band, row, True, []) for name in tokens}
+                values.append({name: rate.value for name, rate in fallen.items() if rate is not None})
             vector.bands = Bands(tuple(sorted(source.of)), (0, *source.edges), tuple(values))
             vector.free = vector.free and not any(v for band in values for v in band.values())
         if names and not used and not row.get("free"):
@@ -471,16 +472,15 @@ class PriceBook:
         source.vectors[tier] = vector
         return vector
 
-    def _rate(self, name: str, rates: dict[str, Rate], row: Json, is_part: bool, reasons: list[str]) -> Rate | None:
-        """The rate of a part or field, its fall-back entered into `rates`."""
+    def _rate(self, name: str, rates: Mapping[str, Rate], row: Json, is_part: bool, reasons: list[str]) -> Rate | None:
+        """The rate of a part or field: its own, or the one that it falls back to."""
         rate = rates.get(name)
         if rate is None and row.get("free"):
-            rate = rates[name] = Rate(Fraction(0))
+            rate = Rate(Fraction(0))
         if rate is None and is_part:
             fallen = resolution.fall_back(name, rates)
             if fallen is not None:
                 rate, at, exact = fallen
-                rates[name] = rate
                 if not exact:
                     reasons.append(f"{name} has no rate of its own: at the rate of {at}")
         if rate is not None and rate.quota:
@@ -646,7 +646,12 @@ def load(files: Sequence[Path] = (), *, base_currency: str = "USD", decimals: in
     Raises:
         PriceFileError: a file is wrong; it names the file, the line and the reason.
     """
-    return PriceBook([read(Path(file)) for file in files], base_currency=base_currency, decimals=decimals)
+    documents: list[Document] = []
+    if files:
+        from spanledger.pricing.price_file import read
+
+        documents = [read(Path(file)) for file in files]
+    return PriceBook(documents, base_currency=base_currency, decimals=decimals)
 
 
 def default_book() -> PriceBook:

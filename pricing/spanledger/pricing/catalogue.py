@@ -11,8 +11,7 @@ import zlib
 from functools import lru_cache
 from pathlib import Path
 
-from spanledger.pricing import price_file
-from spanledger.pricing.price_file import Document, read_text
+from spanledger.pricing.document import Document
 
 FOLDER = Path(__file__).parent / "catalogue"
 
@@ -50,7 +49,7 @@ def compile_all() -> list[Path]:
         for path in paths:
             target = compiled(path)
             data = path.read_bytes()
-            form = {"crc": _crc(data), "document": read_text(data, path)}
+            form = {"crc": _crc(data), "document": _read(data, path)}
             target.parent.mkdir(exist_ok=True)
             target.write_text(json.dumps(form, separators=(",", ":")), encoding="utf-8")
             written.append(target)
@@ -62,7 +61,8 @@ def compile_all() -> list[Path]:
 @lru_cache(maxsize=1)
 def _reader() -> int:
     """Checksum of the code that makes documents of YAML."""
-    return zlib.crc32(Path(price_file.__file__).read_bytes())
+    here = Path(__file__).parent
+    return zlib.crc32(b"".join((here / name).read_bytes() for name in ("price_file.py", "yaml_text.py")))
 
 
 def _crc(data: bytes) -> int:
@@ -70,21 +70,23 @@ def _crc(data: bytes) -> int:
 
 
 def _document(path: Path) -> Document:
-    data = path.read_bytes()
-    try:
-        text = compiled(path).read_text(encoding="utf-8")
-    except OSError:
-        return read_text(data, path)
     import json
 
+    data = path.read_bytes()
     try:
-        form = json.loads(text)
-    except ValueError:
-        return read_text(data, path)
-    if form.get("crc") != _crc(data):
-        return read_text(data, path)
-    document: Document = form["document"]
-    return document
+        form = json.loads(compiled(path).read_text(encoding="utf-8"))
+        if form["crc"] == _crc(data):
+            document: Document = form["document"]
+            return document
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not built, or damaged
+    return _read(data, path)
+
+
+def _read(data: bytes, path: Path) -> Document:
+    from spanledger.pricing.price_file import read_text
+
+    return read_text(data, path)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from spanledger.pricing.document import ANY_PROVIDER, Json
 from spanledger.pricing.names import canonical_provider
-from spanledger.pricing.price_file import ANY_PROVIDER, Checked, Json, _plain
+from spanledger.pricing.price_file import Checked, plain_digits
 from spanledger.pricing.usage import PARTS
 from spanledger.pricing.yaml_text import Mapping, Value
 
@@ -105,7 +106,7 @@ def read_cost_per_million(checked: Checked, models: dict[str, tuple[Mapping, int
                 raise checked.fail(where, f"{name}: unknown price {key!r}; known are {', '.join(sorted(_PER_MILLION))}")
             if part in rates:
                 raise checked.fail(where, f"{name}: a second price of {part}")
-            rates[part] = [_plain(checked.amount(value, where, key)), 10**6]
+            rates[part] = [plain_digits(checked.amount(value, where, key)), 10**6]
         section["models"].append(_model(name, line, {"line": line, "currency": "USD", "rates": rates}))
     return section
 
@@ -182,7 +183,7 @@ def _cost(checked: Checked, what: str, value: Value, line: int) -> Any:
     if len(mapping.items) != 1:
         raise checked.fail(mapping.line, f"{what} takes one of {', '.join(_COST_KEYS)}")
     (key, cost, where), *_ = mapping
-    return [_plain(checked.amount(cost, where, f"{key} of {what}")), _COST_KEYS[key]]
+    return [plain_digits(checked.amount(cost, where, f"{key} of {what}")), _COST_KEYS[key]]
 
 
 def _fields_of(checked: Checked, pricing: Mapping) -> dict[str, list[str]]:
@@ -214,7 +215,7 @@ def _tiers(checked: Checked, pricing: Mapping) -> Json:
         if most <= over:
             raise checked.fail(mapping.line, "the context tiers do not ascend")
         factor = checked.amount(mapping.get("multiplier"), mapping.line_of("multiplier"), "multiplier", Decimal(1000))
-        tiers.append({"over": over, "mult": {"tokens": _plain(factor)}})
+        tiers.append({"over": over, "mult": {"tokens": plain_digits(factor)}})
         over = most
     if not tiers:
         raise checked.fail(line, "context_tiers is empty")

@@ -16,7 +16,7 @@ from typing import Any
 
 from spanledger.pricing.arithmetic import text_of
 from spanledger.pricing.names import canonical_provider
-from spanledger.pricing.price_file import _plain
+from spanledger.pricing.price_file import plain_digits
 from spanledger.pricing.usage import TOKEN_PARTS
 
 _PROVIDERS = {"google": "gcp.gemini"}
@@ -325,7 +325,7 @@ def _row(provider: str, base: _Price, variants: list[Any], free: bool) -> list[s
         return ["free: true"] if free and not base.notes else None
     lines = [f"rates: {_rates(base, -1, sorted(base.parts, key=_order))}"]
     if base.unmapped:
-        lines.append(f"unmapped: {{{', '.join(f'{k}: {_plain(v)}' for k, v in base.unmapped.items())}}}")
+        lines.append(f"unmapped: {{{', '.join(f'{k}: {plain_digits(v)}' for k, v in base.unmapped.items())}}}")
     if base.edges():
         lines.append(f"context: {_context(base)}")
     modes = _modes(provider, base, variants)
@@ -347,11 +347,11 @@ def _rates(price: _Price, edge: int, parts: Iterable[str]) -> str:
     for part in parts:
         rate = price.at(part, edge)
         if part in TOKEN_PARTS or rate == 0:
-            found.append(f"{part}: {_plain(rate)}")
+            found.append(f"{part}: {plain_digits(rate)}")
         else:
             per = {10**3: "1K", 10**6: "1M"}.get(price.per[part], str(price.per[part]))
             free = f", free: {price.free[part]}" if part in price.free else ""
-            found.append(f"{part}: {{rate: {_plain(rate)}, per: {per}{free}}}")
+            found.append(f"{part}: {{rate: {plain_digits(rate)}, per: {per}{free}}}")
     return "{" + ", ".join(found) + "}"
 
 

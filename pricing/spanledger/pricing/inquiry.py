@@ -15,11 +15,12 @@ from typing import Any
 
 from spanledger.pricing import snapshot
 from spanledger.pricing.arithmetic import text_of
-from spanledger.pricing.book import Found, PriceBook, PriceFileError
+from spanledger.pricing.book import Found, PriceBook
 from spanledger.pricing.call import Call, Charge, amount
+from spanledger.pricing.document import ANY_PROVIDER, Document, Json, PriceFileError
 from spanledger.pricing.model_list import patterns
 from spanledger.pricing.names import spellings
-from spanledger.pricing.price_file import ANY_PROVIDER, Document, Json, read
+from spanledger.pricing.price_file import read
 from spanledger.pricing.resolution import rate_of, with_additions
 from spanledger.pricing.usage import FEE_PARTS, PARTS, Quantity
 from spanledger.pricing.verify import recompute

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from spanledger.pricing.document import Document, Json
 from spanledger.pricing.names import spellings
-from spanledger.pricing.price_file import Document, Json
 
 
 @dataclass(slots=True)

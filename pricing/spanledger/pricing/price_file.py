@@ -1,7 +1,6 @@
 """Price files: reads and checks one YAML file and hands back plain data that the book is built from.
 
-The plain data (`Document`) hold nothing but strings, ints, lists and dicts, so that the catalogue's compiled form is
-its JSON. The file's language is described in `docs/prices.md` and `catalogue/schema.json`; the two shapes that teams
+The file's language is described in `docs/prices.md` and `catalogue/schema.json`; the two shapes that teams
 already have are read by `foreign_shapes`.
 """
 
@@ -15,18 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from spanledger.pricing.document import ANY_PROVIDER, Document, Json, PriceFileError, mode_name
 from spanledger.pricing.names import canonical_provider
 from spanledger.pricing.usage import FEE_PARTS, PARTS, TOKEN_PARTS
-from spanledger.pricing.yaml_text import Mapping, PriceFileError, Scalar, Sequence, Value, number, parse
-
-Document = dict[str, Any]
-Json = dict[str, Any]
+from spanledger.pricing.yaml_text import Mapping, Scalar, Sequence, Value, number, parse
 
 SCHEMA = 1
-ANY_PROVIDER = "*"
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-STANDARD = frozenset({"", "default", "standard", "on_demand", "auto", "none"})
-"""Words for the standard tier and ordinary processing."""
 
 _PER = {"1": 1, "1K": 10**3, "1M": 10**6}
 _FILE_KEYS = {
@@ -439,13 +433,13 @@ class _Reader(Checked):
             rate = self.amount(value, line, f"the rate of {part}")
             if rate and part in FEE_PARTS:
                 raise self.fail(line, f"{part} is not counted in tokens: write {part}: {{rate: {rate}, per: 1K}}")
-            return [_plain(rate), per]
+            return [plain_digits(rate), per]
         self.keys(value, _RATE_KEYS, f"the rate of {part}")
         if derived and "of" in value:
             source = self.text(value.get("of"), line, "of")
             if source not in PARTS or "mult" not in value:
                 raise self.fail(line, f"{part}: write {{of: input, mult: 2.5}}")
-            return {"of": source, "mult": _plain(self.amount(value.get("mult"), line, "mult", _MAX_MULT))}
+            return {"of": source, "mult": plain_digits(self.amount(value.get("mult"), line, "mult", _MAX_MULT))}
         if "of" in value or "mult" in value:
             raise self.fail(line, f"{part}: of and mult are for additions")
         if "rate" not in value:
@@ -463,7 +457,7 @@ class _Reader(Checked):
             if unit == "request":
                 more["unit"] = unit
         if "min" in value:
-            more["min"] = _plain(self.amount(value.get("min"), value.line_of("min"), "min"))
+            more["min"] = plain_digits(self.amount(value.get("min"), value.line_of("min"), "min"))
         if "free" in value:
             free = self.text(value.get("free"), value.line_of("free"), "free")
             count, slash, every = free.partition("/")
@@ -471,8 +465,8 @@ class _Reader(Checked):
                 raise self.fail(value.line_of("free"), f"free is {free!r}: write 5 (a request), 1500/day or 1500/month")
             scalar = Scalar(count.strip(), value.line_of("free"), True)
             quantity = self.amount(scalar, line, "free")
-            more["free"] = f"{_plain(quantity)}/{every}" if slash else _plain(quantity)
-        return [_plain(rate), per, more] if more else [_plain(rate), per]
+            more["free"] = f"{plain_digits(quantity)}/{every}" if slash else plain_digits(quantity)
+        return [plain_digits(rate), per, more] if more else [plain_digits(rate), per]
 
     def multipliers(self, value: Value, line: int) -> Json:
         found = {}
@@ -481,7 +475,7 @@ class _Reader(Checked):
                 near = _nearest(selector, set(PARTS) | {"tokens"})
                 hint = f"did you mean {near}?" if near else "use a part, a glob over parts, tokens or '*'"
                 raise self.fail(where, f"mult selects nothing by {selector!r}; {hint}")
-            found[selector] = _plain(self.amount(item, where, f"mult of {selector}", _MAX_MULT))
+            found[selector] = plain_digits(self.amount(item, where, f"mult of {selector}", _MAX_MULT))
         return found
 
     def _change(self, mapping: Mapping, per: int) -> Json:
@@ -621,7 +615,7 @@ class _Reader(Checked):
             "from": self.instant(mapping.get("from"), mapping.line_of("from"), "from"),
             "currency": self.currency(mapping.get("currency"), mapping.line_of("currency"), "currency"),
             "to": self.currency(mapping.get("to"), mapping.line_of("to"), "to"),
-            "rate": _plain(self.amount(mapping.get("rate"), mapping.line_of("rate"), "rate")),
+            "rate": plain_digits(self.amount(mapping.get("rate"), mapping.line_of("rate"), "rate")),
         }
         if Decimal(found["rate"]) == 0 or found["currency"] == found["to"]:
             raise self.fail(mapping.line, "fx takes two currencies and a rate above 0")
@@ -684,17 +678,12 @@ class _Reader(Checked):
 _FOREVER = 2**63 - 1
 
 
-def mode_name(text: str) -> str:
-    """A tier's or mode's name in one spelling: `On-Demand` is `on_demand`."""
-    return text.strip().lower().replace("-", "_").replace(" ", "_")
-
-
 def _minutes(windows: list[Any]) -> set[int]:
     """The minutes of the week, from Monday, that `windows` cover."""
     return {(day * 1440 + m) % 10080 for start, end, days in windows for day in days for m in range(start, end)}
 
 
-def _plain(value: Decimal) -> str:
+def plain_digits(value: Decimal) -> str:
     """Plain digits, without trailing zeros."""
     text = f"{value:f}"
     return (text.rstrip("0").rstrip(".") or "0") if "." in text else text

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from spanledger.pricing.arithmetic import Rate
-from spanledger.pricing.price_file import STANDARD, Json, mode_name
+from spanledger.pricing.document import STANDARD, Json, mode_name
 from spanledger.pricing.usage import PARTS, TOKEN_PARTS
 
 _EXACT = {

@@ -13,28 +13,14 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from spanledger.pricing.document import PriceFileError
+
 if TYPE_CHECKING:
     import yaml
 
 _DEPTH = 40
 _NODES = 300_000
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
-
-
-class PriceFileError(ValueError):
-    """A price file is wrong and is refused whole.
-
-    Attributes:
-        file: the file.
-        line: where in it, from 1; 0 for the file as such.
-        reason: what is wrong and what to do.
-    """
-
-    def __init__(self, file: Path | str, line: int, reason: str) -> None:
-        super().__init__(f"{file}:{line}: {reason}" if line else f"{file}: {reason}")
-        self.file = Path(file)
-        self.line = line
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
