@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from spanledger.exporter import embedded, shipper
+from spanledger.exporter import shipper
 from spanledger.exporter.client import Client
 from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.exporter.migrate import open_ledger
@@ -15,7 +16,9 @@ from spanledger.settings import settings
 
 
 def free_port() -> int:
-    return embedded._choose(None, None, 0)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

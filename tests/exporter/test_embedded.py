@@ -136,16 +136,21 @@ def test_an_asked_port_that_is_taken_is_an_error(server: EmbeddedClickHouse) -> 
         server.start(http_port=70000)
 
 
-def test_a_port_taken_between_choice_and_start_is_an_error(
+def test_a_port_taken_between_choice_and_start_is_replaced_unless_it_was_asked_for(
     server: EmbeddedClickHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "_free", lambda port: True)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(EmbeddedError, match="the port is taken"):
-            server.start(tcp_port=taken.getsockname()[1])
-    assert server.endpoint() is None
+        port = taken.getsockname()[1]
+        with pytest.raises(EmbeddedError, match=f"a port is taken.*{port}"):
+            server.start(free_port(), port)
+        assert server.endpoint() is None
+        monkeypatch.setattr(embedded, "TCP_PORT", port)
+        endpoint = server.start()
+    assert server.status().tcp_port not in (None, port)
+    assert endpoint == server.endpoint()
 
 
 def test_data_in_use_by_another_process_is_an_error(server: EmbeddedClickHouse, tmp_path: Path) -> None:
@@ -158,9 +163,9 @@ def test_data_in_use_by_another_process_is_an_error(server: EmbeddedClickHouse, 
     )
     other = subprocess.Popen([sys.executable, "-c", code, str(server.folder / "data")], cwd=tmp_path)
     try:
-        with held.open("w"):  # opens when the other engine reads, so when it has the data
-            with pytest.raises(EmbeddedError, match="in use by another process"):
-                server.start()
+        # The pipe opens when the other engine reads it, so when it has the data.
+        with held.open("w"), pytest.raises(EmbeddedError, match="in use by another process"):
+            server.start()
     finally:
         assert other.wait(30) == 0
     server.start()
@@ -192,9 +197,9 @@ def test_a_folder_behind_a_link_is_refused(tmp_path: Path) -> None:
 
 def test_automatic_instrumentation_stays_out_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/x/opentelemetry/instrumentation/auto_instrumentation:/mine")
-    assert embedded._environment()["PYTHONPATH"] == "/mine"
+    assert embedded.child_environment()["PYTHONPATH"] == "/mine"
     monkeypatch.setenv("PYTHONPATH", "/x/opentelemetry/instrumentation/auto_instrumentation")
-    assert "PYTHONPATH" not in embedded._environment()
+    assert "PYTHONPATH" not in embedded.child_environment()
 
 
 def test_stop_comes_at_any_moment(server: EmbeddedClickHouse) -> None:

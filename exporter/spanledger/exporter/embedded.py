@@ -33,10 +33,15 @@ TCP_PORT = 19000
 _START_S = 90.0
 _STOP_S = 20.0
 _LOG_BYTES = 8 * 2**20
+_ATTEMPTS = 3
 
 
 class EmbeddedError(Exception):
     """Embedded ClickHouse cannot do what was asked; the message says why and what to do."""
+
+
+class _PortTaken(EmbeddedError):
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +106,15 @@ class EmbeddedClickHouse:
             before = self._record()
             http = _choose(http_port, before.get("http_port"), HTTP_PORT)
             tcp = _choose(tcp_port, before.get("tcp_port"), TCP_PORT, other_than=http)
-            try:
-                embedded_config.write_config(self.folder, http, tcp)
-            except OSError as error:
-                raise EmbeddedError(f"cannot write the configuration into {self.folder}: {error}") from error
-            self._launch()
-            return self._endpoint(self._wait_until_ready(), embedded_config.WRITER)
+            for attempt in range(_ATTEMPTS):
+                try:
+                    return self._endpoint(self._launch(http, tcp), embedded_config.WRITER)
+                except _PortTaken:  # by somebody who was quicker
+                    if attempt == _ATTEMPTS - 1 or (http_port is not None and tcp_port is not None):
+                        raise
+                    http = _choose(http_port)
+                    tcp = _choose(tcp_port, other_than=http)
+            raise AssertionError("unreachable")
 
     def stop(self) -> bool:
         """Stop the server; False when it does not run.
@@ -166,48 +174,49 @@ class EmbeddedClickHouse:
                 )
         return self._endpoint(state, embedded_config.WRITER)
 
-    def _launch(self) -> None:
+    def _launch(self, http_port: int, tcp_port: int) -> dict[str, Any]:
+        """Run the server with these ports until it is ready; what it says about itself."""
         log = self.folder / "server.log"
-        if log.exists() and log.stat().st_size > _LOG_BYTES:
-            os.replace(log, self.folder / "server.log.1")
-        self._log_from = log.stat().st_size if log.exists() else 0
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
+            embedded_config.write_config(self.folder, http_port, tcp_port)
+            if log.exists() and log.stat().st_size > _LOG_BYTES:
+                os.replace(log, self.folder / "server.log.1")
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise EmbeddedError(f"cannot write into {self.folder}: {error}") from error
+        try:
+            begin = os.fstat(descriptor).st_size
             started = subprocess.run(
                 [sys.executable, "-m", "spanledger.exporter.embedded_server", str(self.folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
                 start_new_session=True,
-                env=_environment(),
+                cwd=self.folder,  # not the user's, whose modules would come before the library's
+                env=child_environment(),
                 check=False,
             )
         finally:
             os.close(descriptor)
-        if started.returncode:
-            raise EmbeddedError(f"embedded ClickHouse did not start: {self._last_words()}")
-
-    def _wait_until_ready(self) -> dict[str, Any]:
-        def over() -> bool:
-            return self._state() is not None or not self._running()
-
-        if not _wait(over, _START_S):
-            raise EmbeddedError(
-                f"embedded ClickHouse is not ready after {_START_S:.0f} s; see {self.folder / 'server.log'}"
-            )
+        if started.returncode == 0 and not _wait(lambda: bool(self._state()) or not self._running(), _START_S):
+            raise EmbeddedError(f"embedded ClickHouse is not ready after {_START_S:.0f} s; see {log}")
         state = self._state()
         if state is None:
-            raise EmbeddedError(f"embedded ClickHouse did not start: {self._last_words()}")
+            raise self._failure(log, begin)
         return state
 
-    def _last_words(self) -> str:
-        """Why the server ended: what it has logged since it was launched."""
-        log = self.folder / "server.log"
-        with log.open("rb") as file:
-            file.seek(self._log_from)
-            text = file.read().decode("utf-8", "replace").strip()
-        said = text.rpartition("spanledger: ")[2].strip()
-        return f"{said[:600] or 'it ended without a word'} (log: {log})"
+    def _failure(self, log: Path, begin: int) -> EmbeddedError:
+        """Why the server ended, by what it has logged since it was launched."""
+        text = log.read_bytes()[begin:].decode("utf-8", "replace").strip()
+        if "Address already in use" in text:
+            line = next(line for line in text.splitlines() if "Address already in use" in line)
+            return _PortTaken(f"embedded ClickHouse did not start, a port is taken: {line}")
+        if "Cannot lock file" in text:
+            return EmbeddedError(
+                f"{self.folder / 'data'} is in use by another process: stop it, or choose another SPANLEDGER_HOME"
+            )
+        said = text.rpartition("spanledger: ")[2].strip() or "it ended without a word"
+        return EmbeddedError(f"embedded ClickHouse did not start: {said[:600]} (log: {log})")
 
     def _running(self) -> bool:
         """Whether somebody holds `server.lock`."""
@@ -283,9 +292,12 @@ class EmbeddedClickHouse:
             os.close(descriptor)
 
 
-def _environment() -> dict[str, str]:
-    """Ours, without automatic instrumentation: the server is not part of the program that starts it."""
+def child_environment() -> dict[str, str]:
+    """Ours, for a process that runs elsewhere and is not part of the program that starts it: without automatic
+    instrumentation, with whole paths."""
     environment = {**os.environ, "TZ": "UTC"}
+    if config := environment.get("SPANLEDGER_CONFIG"):
+        environment["SPANLEDGER_CONFIG"] = os.path.abspath(os.path.expanduser(config))
     paths = [p for p in environment.get("PYTHONPATH", "").split(os.pathsep) if p]
     paths = [os.path.abspath(p) for p in paths if "auto_instrumentation" not in p]
     environment.pop("PYTHONPATH", None)
@@ -294,13 +306,13 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _choose(asked: int | None, before: object, default: int, other_than: int | None = None) -> int:
-    """A free port: the one asked for or none, else the one of last time, the default, any."""
+def _choose(asked: int | None, *preferred: object, other_than: int | None = None) -> int:
+    """A free port: the one asked for or none, else the first of the preferred that is free, else any."""
     if asked is not None:
         if not _free(asked):
             raise EmbeddedError(f"port {asked} is taken: choose another, or leave it out to take a free one")
         return asked
-    for port in (before, default):
+    for port in preferred:
         if isinstance(port, int) and port != other_than and _free(port):
             return port
     with socket.socket() as probe:
@@ -309,14 +321,14 @@ def _choose(asked: int | None, before: object, default: int, other_than: int | N
 
 
 def _free(port: int) -> bool:
+    if not 0 < port < 65536:
+        raise EmbeddedError(f"{port} is not a port: use 1 to 65535")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
             return False
-        except OverflowError:
-            raise EmbeddedError(f"{port} is not a port: use 1 to 65535") from None
         return True
 
 

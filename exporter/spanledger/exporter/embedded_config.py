@@ -27,6 +27,8 @@ _CONFIG = """\
   <listen_host>127.0.0.1</listen_host>
   <users_config>users.xml</users_config>
   <default_session_user>nobody</default_session_user>
+  <!-- In place of the engine's own answer, which lets every web page read: no Access-Control-Allow-Origin. -->
+  <http_options_response><header><name>Access-Control-Max-Age</name><value>0</value></header></http_options_response>
   <mark_cache_size>268435456</mark_cache_size>
   <background_pool_size>4</background_pool_size>
   <background_schedule_pool_size>8</background_schedule_pool_size>

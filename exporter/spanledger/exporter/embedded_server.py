@@ -22,9 +22,10 @@ from pathlib import Path
 from spanledger.exporter.embedded_config import DATABASE, WRITER, passwords
 from spanledger.exporter.private import write_private
 
+# HTTP last: once it answers, all is there.
 _SERVE = (
     f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic; "
-    "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; "
+    "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; "
     "SELECT count() FROM file('stop.fifo', 'LineAsString')"
 )
 _START_S = 60.0
@@ -81,7 +82,7 @@ def _serve(folder: Path) -> None:
         try:
             from chdb import _chdb
 
-            _chdb.query(_SERVE, "TabSeparated", path="data")
+            _chdb.query(_SERVE, "TabSeparated", path="data")  # type: ignore[attr-defined]
         except BaseException as error:
             errors.append(str(error).strip() or repr(error))
         finally:
@@ -101,7 +102,7 @@ def _serve(folder: Path) -> None:
         ended.wait(0.05)
     thread.join()
     if errors:
-        raise _Failure(_explain(errors[0], folder))
+        raise _Failure(errors[0])
     if failure is not None:
         raise _Failure(failure)
 
@@ -164,14 +165,6 @@ def _close_fifo(stop: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENXIO, errno.ENOENT):  # nobody reads: not yet, or no longer
             raise
-
-
-def _explain(error: str, folder: Path) -> str:
-    if "Address already in use" in error:
-        return f"the port is taken: {error}"
-    if "Cannot lock file" in error or "Another server instance" in error:
-        return f"{folder / 'data'} is in use by another process: stop it, or choose another SPANLEDGER_HOME"
-    return error
 
 
 if __name__ == "__main__":
