@@ -55,6 +55,5 @@ TAGS: Final = "spanledger.tags"  # JSON object: name -> value
 COST: Final = "spanledger.cost"  # decimal text in COST_CURRENCY, all lines together; absent where unknown
 COST_CURRENCY: Final = "spanledger.cost.currency"
 COST_STATUS: Final = "spanledger.cost.status"
-COST_DETAILS: Final = "spanledger.cost.details"  # JSON object: part -> decimal text
 COST_REASONS: Final = "spanledger.cost.reasons"  # list of strings
 PRICED_MODEL: Final = "spanledger.priced_model"

@@ -5,7 +5,7 @@ Either is enough; with both, each span still makes its rows once, because both s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -27,11 +27,21 @@ def record(span: ReadableSpan) -> None:
     mine = object()
     if span.__dict__.setdefault(_MARK, mine) is not mine:
         return
-    from spanledger.exporter.rows import encode  # with the price book: only where there are calls
-
-    rows = encode(span)
+    rows = (_encode or _load_encode())(span)
     if rows:
         shipper.current().append(rows)
+
+
+_encode: Callable[[ReadableSpan], bytes] | None = None
+
+
+def _load_encode() -> Callable[[ReadableSpan], bytes]:
+    """Rows come with the price book: only where there are calls."""
+    global _encode
+    from spanledger.exporter.rows import encode
+
+    _encode = encode
+    return encode
 
 
 class LedgerSpanProcessor(SpanProcessor):

@@ -97,8 +97,10 @@ class CallSpan:
         self.ended = False
         self.priced: list[handoff.Priced] | None = None
         self.end_ns = 0
-        self.recipients: tuple[Recipient, ...] = recipients(context)
-        self.attribution = current_attribution(context) if attribution is None else attribution
+        self.recipients: tuple[Recipient, ...] = recipients(context) if context else ()
+        if attribution is None and context:
+            attribution = current_attribution(context)
+        self.attribution = attribution
         start: dict[str, Any] = {
             names.OPERATION: operation,
             names.PROVIDER: provider,
@@ -313,8 +315,6 @@ def _cost_attributes(charges: list[Charge], end: dict[str, Any]) -> None:
         if all(cost is not None for cost in base):
             end[names.COST] = _plain(sum(cost for cost in base if cost is not None))
             end[names.COST_CURRENCY] = charge.base_currency
-    if charge.parts_e18:
-        end[names.COST_DETAILS] = _json({part: _plain(e18) for part, e18 in charge.parts_e18.items() if e18})
 
 
 def _plain(e18: int) -> str:

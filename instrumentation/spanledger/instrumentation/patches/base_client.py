@@ -259,8 +259,8 @@ class Patch:
 def _request_body(options: Any) -> Mapping[str, Any]:
     body = options.json_data
     extra = getattr(options, "extra_json", None)
-    if isinstance(body, Mapping):
-        return {**body, **extra} if isinstance(extra, Mapping) and extra else body
+    if isinstance(body, dict):
+        return {**body, **extra} if extra and isinstance(extra, Mapping) else body
     return extra if isinstance(extra, Mapping) else {}
 
 
@@ -286,7 +286,8 @@ def _asking_usage(options: Any) -> Any:
 
 
 def _enter(flight: InFlight) -> tuple[Any, Any]:
-    context = trace.set_span_in_context(flight.call.span, without_baggage(flight.call.context))
+    call = flight.call
+    context = trace.set_span_in_context(call.span, without_baggage(call.context) if call.context else call.context)
     return attach(context), _current.set(flight)
 
 
@@ -371,7 +372,7 @@ def _failed(flight: InFlight, error: BaseException) -> None:
 
 
 def _plain_reading(flight: InFlight) -> Reading:
-    if isinstance(flight.body, Mapping):
+    if isinstance(flight.body, dict):
         return flight.endpoint.read(flight.body, flight.request)
     return _read(flight.endpoint, flight.response.content, flight.request)
 
