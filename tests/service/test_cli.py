@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from decimal import Decimal
 
 import click
 import pytest
@@ -99,8 +100,6 @@ def test_colours_are_for_terminals_and_never_with_no_color(example_home, forced)
 
 
 def test_amounts_are_rounded_half_even_and_never_to_zero():
-    from decimal import Decimal
-
     assert money(Decimal("0.0000015")) == "0.000002"
     assert money(Decimal("0.0000025")) == "0.000002"
     assert money(Decimal("1234.5")) == "1,234.500000"
@@ -117,3 +116,12 @@ def test_a_cell_is_text_never_markup(capsys):
 def test_json_of_every_command_that_offers_it_is_json(run):
     for args in (["status"], ["report"], ["doctor"]):
         json.loads(run(*args, "--json").stdout)
+
+
+def test_a_number_is_never_cut_however_narrow_the_terminal(monkeypatch, capsys):
+    from rich.console import Console
+
+    monkeypatch.setattr("spanledger.service.output.console", lambda: Console(width=20))
+    row = {"model": "claude-sonnet-4-6", "input": 12_345_678_901, "cost USD": Decimal("123456.12345678")}
+    print_table(list(row), [row])
+    assert "  claude-sonnet-4-6   12,345,678,901   123,456.123457" in capsys.readouterr().out

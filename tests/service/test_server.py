@@ -137,7 +137,7 @@ def test_the_service_starts_a_killed_clickhouse_again_with_all_rows(home):
 
 def test_a_stale_lock_file_does_not_mislead(home):
     home.mkdir(mode=0o700)
-    daemon.lock_file(home).write_text(json.dumps({"pid": os.getpid(), "since": 0.0, "interval": 1.0}))
+    daemon.lock_file(home).write_text(json.dumps({"pid": os.getpid(), "since_ns": 0, "interval": 1.0}))
     assert state(home)["up"] is False
     assert spanledger(home, "down").stdout == f"It was not up: {home}\n"
     assert spanledger(home, "up").stdout.startswith("Up: ")

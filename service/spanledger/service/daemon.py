@@ -55,12 +55,12 @@ class Running:
 
     Attributes:
         pid: its process.
-        since: when it came up, seconds since the epoch.
+        since_ns: when it came up, ns since the epoch.
         interval: seconds between two loads of the journal.
     """
 
     pid: int
-    since: float
+    since_ns: int
     interval: float
 
 
@@ -199,7 +199,7 @@ def _held(home: Path, interval: float) -> Iterator[None]:
         else:
             raise ServiceError(f"another service runs for {home}: spanledger status")
         file.truncate(0)
-        file.write(json.dumps(asdict(Running(os.getpid(), time.time(), interval))))
+        file.write(json.dumps(asdict(Running(os.getpid(), time.time_ns(), interval))))
         file.flush()
         yield
 

@@ -70,6 +70,7 @@ def print_table(
 ) -> None:
     """A table: numbers (and the columns `right`) to the right, Decimals rounded to `places`, None as a dash."""
     from rich import box
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -81,7 +82,11 @@ def print_table(
         table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric, footer=Text(foot))
     for row in rows:
         table.add_row(*(Text(text(row[name], places)) for name in columns))
-    console().print(table)
+    terminal = console()
+    # A number that does not fit must not be cut: the line then goes on beyond the edge.
+    room = terminal.options.update(width=sum(map(len, columns)) + 10_000)
+    terminal.width = max(terminal.width, Measurement.get(terminal, room, table).minimum)
+    terminal.print(table, soft_wrap=False)
 
 
 def text(value: object, places: int = 6) -> str:

@@ -16,8 +16,21 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FILTERS = tuple(name for name in DIMENSIONS if name != "day")
 
-SHOWN = ("calls", "errors", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "cost")
-"""Measures that the table always shows; `unpriced` and `estimated` come with them where there are any."""
+SHOWN = {
+    "calls": "calls",
+    "errors": "errors",
+    "input_tokens": "input",
+    "cache_read_tokens": "cache read",
+    "cache_write_tokens": "cache write",
+    "output_tokens": "output",
+    "cost": "cost",
+    "unpriced": "unpriced",
+    "estimated": "estimated",
+}
+"""Measures and their names in the table."""
+
+WHERE_ANY = ("errors", "cache_read_tokens", "cache_write_tokens", "unpriced", "estimated")
+"""Measures that the table leaves out where there are none."""
 
 
 def _since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
@@ -130,10 +143,8 @@ def _print(by: tuple[str, ...], rows: list[dict[str, Any]], totals: list[dict[st
     """The table, with a sum beneath it where all rows are of one currency."""
     from spanledger.service import output
 
-    names = {name: name for name in by} | {name: name.removesuffix("_tokens").replace("_", " ") for name in SHOWN}
-    for name in ("unpriced", "estimated"):
-        if any(row[name] for row in rows):
-            names[name] = name
+    shown = {name: SHOWN[name] for name in SHOWN if name not in WHERE_ANY or any(row[name] for row in rows)}
+    names = {name: name for name in by} | shown
     one = totals[0] if len(totals) == 1 else None
     if one is None:
         names["currency"] = "currency"

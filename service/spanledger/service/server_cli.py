@@ -180,7 +180,7 @@ def _embedded_state(now: Settings) -> dict[str, Any]:
     return {
         "up": service is not None and engine.running,
         "process": service.pid if service else None,
-        "since": datetime.fromtimestamp(int(service.since), timezone.utc).isoformat() if service else None,
+        "since": datetime.fromtimestamp(service.since_ns // 10**9, timezone.utc).isoformat() if service else None,
         "clickhouse": f"http://127.0.0.1:{engine.http_port}" if engine.running else None,
         "native_port": engine.tcp_port,
         "version": engine.version,
