@@ -8,6 +8,7 @@ import json
 import socket
 import stat
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -133,6 +134,17 @@ def test_the_reader_can_only_read(reader: Client, ledger: Client) -> None:
         with pytest.raises(ClickHouseError):
             reader.query(sql)
     reader.close()
+
+
+def test_the_limit_on_the_engines_own_session_concerns_nobody_else(clickhouse: EmbeddedClickHouse) -> None:
+    for endpoint in (clickhouse.endpoint(), clickhouse.reader()):
+        assert endpoint is not None
+        clients = [connect(endpoint) for _ in range(5)]
+        with ThreadPoolExecutor(5) as pool:
+            answers = list(pool.map(lambda client: client.query("SELECT sleep(0.2)").rows, clients))
+        assert answers == [[(0,)]] * 5
+        for client in clients:
+            client.close()
 
 
 def test_passwords_lie_in_a_private_file_and_only_their_hashes_in_the_configuration(

@@ -6,7 +6,12 @@ never pays for it.
 
 from __future__ import annotations
 
+import logging
+import math
+import os
 import re
+import socket
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -223,40 +228,52 @@ def connect(to: Endpoint | str, connect_timeout: float = 5.0, timeout: float = 6
         ClickHouseError: refused (wrong password, unknown database), or not reached.
     """
     endpoint = parse_url(to) if isinstance(to, str) else to
+    if endpoint.loopback or not _proxied(endpoint):
+        try:
+            socket.create_connection((endpoint.host, endpoint.port), max(connect_timeout, 0.1)).close()
+        except OSError as error:  # known at once, and without importing the driver
+            raise _no_answer(endpoint, str(error)) from error
     import clickhouse_connect
     from clickhouse_connect.driver.httputil import get_pool_manager
 
+    _hush()
     pool = get_pool_manager() if endpoint.loopback else None  # a proxy has no business on loopback
-    with _translated(endpoint):
-        driver = clickhouse_connect.get_client(
-            host=endpoint.host,
-            port=endpoint.port,
-            username=endpoint.username,
-            password=endpoint.password,
-            database=endpoint.database,
-            interface="https" if endpoint.secure else "http",
-            secure=endpoint.secure,
-            autogenerate_session_id=False,
-            connect_timeout=connect_timeout,
-            send_receive_timeout=timeout,
-            query_retries=0,
-            compress=not endpoint.loopback,
-            pool_mgr=pool,
-            client_name="spanledger",
-        )
+    try:
+        with _translated(endpoint):
+            driver = clickhouse_connect.get_client(
+                host=endpoint.host,
+                port=endpoint.port,
+                username=endpoint.username,
+                password=endpoint.password,
+                database=endpoint.database,
+                interface="https" if endpoint.secure else "http",
+                secure=endpoint.secure,
+                autogenerate_session_id=False,
+                connect_timeout=math.ceil(connect_timeout),
+                send_receive_timeout=math.ceil(timeout),
+                query_retries=0,
+                compress=not endpoint.loopback,
+                pool_mgr=pool,
+                client_name="spanledger",
+            )
+    except ClickHouseError:
+        if pool is not None:
+            pool.clear()
+        raise
     return Client(endpoint, driver, pool)
 
 
 class _translated:
-    """Turns the driver's exceptions into ours."""
+    """Turns the driver's exceptions into ours, and keeps its loggers quiet: the exception says it all."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
     def __enter__(self) -> None:
-        pass
+        _asking.now = True
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        _asking.now = False
         if error is None or not isinstance(error, Exception):
             return
         import urllib3
@@ -268,9 +285,35 @@ class _translated:
         text = str(error)
         found = _CODE.search(text)
         if found is None:
-            raise ClickHouseError(f"no answer from ClickHouse at {self._endpoint}: {_reason(text)}") from error
+            raise _no_answer(self._endpoint, text) from error
         detail = text[text.index(found.group()) :].split(" (for url ")[0].strip()
         raise ClickHouseError(f"ClickHouse at {self._endpoint}: {detail}", int(found.group(1))) from error
+
+
+_asking = threading.local()
+_hushed: set[str] = set()
+
+
+def _hush() -> None:
+    """Let urllib3 and clickhouse-connect not log each failed attempt of ours; those of the program stay as they are."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(("urllib3.", "clickhouse_connect.")) and name not in _hushed:
+            _hushed.add(name)
+            logging.getLogger(name).addFilter(_not_ours)
+
+
+def _not_ours(_record: logging.LogRecord) -> bool:
+    return not getattr(_asking, "now", False)
+
+
+def _proxied(endpoint: Endpoint) -> bool:
+    """Whether the environment may lead the driver through a proxy."""
+    names = ("https_proxy" if endpoint.secure else "http_proxy", "all_proxy")
+    return any(os.environ.get(name) or os.environ.get(name.upper()) for name in names)
+
+
+def _no_answer(endpoint: Endpoint, text: str) -> ClickHouseError:
+    return ClickHouseError(f"no answer from ClickHouse at {endpoint}: {_reason(text)}")
 
 
 def _reason(text: str) -> str:

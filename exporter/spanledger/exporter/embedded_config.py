@@ -39,7 +39,8 @@ _CONFIG = """\
 _USERS = """\
 <clickhouse>
   <profiles>
-    <default><max_sessions_for_user>1</max_sessions_for_user></default>
+    <default/>
+    <engine><max_sessions_for_user>1</max_sessions_for_user></engine>
     <writer/>
     <reader>
       <readonly>2</readonly>
@@ -59,7 +60,7 @@ _USERS = """\
     <default>
       <password></password>
       <networks><ip>127.0.0.1</ip></networks>
-      <profile>default</profile>
+      <profile>engine</profile>
       <quota>default</quota>
       <grants>
         <query>GRANT SYSTEM LISTEN, CREATE TEMPORARY TABLE ON *.*</query>

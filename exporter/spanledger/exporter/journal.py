@@ -194,12 +194,12 @@ class Journal:
     def _first_segment(self) -> Segment:
         with self._opening:
             if self._segment is None:
-                private_folder(self.folder.parent)
-                private_folder(self.folder)
                 self._segment = self._new_segment()
             return self._segment
 
     def _new_segment(self) -> Segment:
+        private_folder(self.folder.parent)
+        private_folder(self.folder)
         while True:
             self._sequence += 1
             path = self.folder / f"{_owner()}-{self._sequence}.open"

@@ -243,6 +243,7 @@ class Shipper:
             self._closing = False
             self._thread = None
         self._tick(last=True)
+        self._drop_client()
 
     def _ring(self) -> None:
         self._bell.set()
@@ -319,15 +320,18 @@ class Shipper:
             logger.warning("spanledger: ClickHouse is back; %d rows that waited are there now", loaded.rows)
 
     def _went_down(self, reason: str) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self._drop_client()
         self._failures += 1
         backoff = min(self._interval * 2.0 ** min(self._failures, 10), _MAX_BACKOFF_S)
         self._retry_at = time.monotonic() + backoff * random.uniform(0.5, 1.0)
         if not self._down:
             self._down = reason
             logger.warning("spanledger: %s; rows wait in %s", reason, self.journal.folder)
+
+    def _drop_client(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def _waiting(self) -> list[Path]:
         """Blocks of this process that are not in ClickHouse yet."""
