@@ -12,6 +12,7 @@ from spanledger.pricing.book import load
 from spanledger.pricing.inquiry import (
     InquiryError,
     Mismatch,
+    alias_line,
     check,
     diff,
     list_models,
@@ -110,3 +111,13 @@ def test_a_stored_row_is_verified_to_the_last_digit() -> None:
     assert verify_row({}, {}, "", Decimal(0), Decimal(0), {}) == []
     assert [m.what for m in verify_row(parts, {}, "", Decimal(1), None, {})] == ["cost"]
     assert [m.what for m in verify_row(parts, {}, "{", cost, cost, details)] == ["price_snapshot"]
+
+
+def test_an_unpriced_model_comes_with_the_line_that_would_price_it() -> None:
+    book = load()
+    line = alias_line(book, "azure.ai.openai", "gpt-4o-mini-weu-prod")
+    assert line == "aliases: {'azure.ai.openai/gpt-4o-mini-weu-prod': gpt-4o-mini}"
+    priced = book_of(line, catalogue=True)
+    charge = charge_of(priced, "GPT-4o-mini-weu-prod", provider="azure.ai.openai", input=10**6)
+    assert (charge.status, charge.priced_model) == ("priced", "gpt-4o-mini")
+    assert "NAME-OF-A-LISTED-MODEL" in alias_line(book, "openai", "qqqqqqq")

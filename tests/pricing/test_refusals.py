@@ -96,6 +96,7 @@ REFUSED = [
         8,
         "a second rate from EUR to USD",
     ),
+    ("aliases: {my-deployment: m}\n", 1, "write PROVIDER/my-deployment, or a provider at the top"),
     (GOOD + "additions: [{rates: {output: 1}}]\n", 7, "an addition without models"),
     ("models:\n  m:\n    pricing: {input: {cost_per_1k: 1}, output: {cost_per_1k: -2}}\n", 3, "cost_per_1k of output"),
     ("models:\n  m:\n    pricing: {currency: USD}\n", 3, "pricing of m has neither input nor output"),

@@ -76,6 +76,14 @@ def test_parts_at_a_rate_that_is_a_guess_are_estimated(
     assert charge.reasons == (f"{part} has no rate of its own: at the rate of {at_the_rate_of}",)
 
 
+def test_a_fall_back_never_rests_on_anothers_guess() -> None:
+    charge = charge_of(book_of(FULL), "bare", cache_write=1, cache_write_5m=1)
+    assert charge.reasons == (
+        "cache_write has no rate of its own: at the rate of input",
+        "cache_write_5m has no rate of its own: at the rate of input",
+    )
+
+
 @pytest.mark.parametrize("part", ["web_search", "image", "output_video", "audio_second", "tool_call"])
 def test_other_parts_are_unpriced_and_the_row_says_so(part: str) -> None:
     charge = charge_of(book_of(FULL), "m", input=10**6, **{part: 2})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -300,14 +300,15 @@ def try_call(
     return call, charge, explain(charge.snapshot, call.parts, call.unmapped)
 
 
-def alias_line(provider: str, model: str) -> str:
-    """The YAML that would price an unknown model of `provider` as another one."""
-    return f"{{provider: {provider}, aliases: {{'{model}': MODEL-IN-THE-PRICE-BOOK}}}}"
+def alias_line(book: PriceBook, provider: str, model: str) -> str:
+    """The line of a price file that would price an unknown model as the listed one whose name is most like it."""
+    import difflib
 
-
-def as_dict(found: Any) -> dict[str, Any]:
-    """Any of the dataclasses here as a dict."""
-    return asdict(found)
+    name = book.canonical(provider)
+    known = sorted(entry.model.id for entry in book.models(name))
+    wanted = spellings(model).stages[-1][-1]
+    near = difflib.get_close_matches(wanted, known, 1, 0.5)
+    return f"aliases: {{'{name}/{model}': {near[0] if near else 'NAME-OF-A-LISTED-MODEL'}}}"
 
 
 # ---- helpers

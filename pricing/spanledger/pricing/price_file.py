@@ -226,10 +226,11 @@ class _Reader(Checked):
                 raise self.fail(top.line_of("schema"), f"schema is {schema}: this version reads schema {SCHEMA}")
         models = top.get("models")
         if isinstance(models, Mapping):
+            native.pop("models")
+        self._native(top)
+        if isinstance(models, Mapping):
             for section in foreign_shapes.read_llm_config(self, models):
                 self._place(section)
-        else:
-            self._native(top)
         if cost_per_million:
             provider = self._provider_of(top) or ANY_PROVIDER
             self._place(foreign_shapes.read_cost_per_million(self, cost_per_million, provider))
@@ -264,17 +265,31 @@ class _Reader(Checked):
         for key in ("extends", "fallback"):
             if key in top:
                 section[key] = [canonical_provider(p) for p in self.texts(top.get(key), top.line_of(key), key)]
+        others: dict[str, Json] = {}
+
+        def of(own: str) -> Json:
+            """The section of another provider than the file's."""
+            return (
+                section if own == provider else others.setdefault(own, {"provider": own, "models": [], "additions": []})
+            )
+
         if "aliases" in top:
-            aliases = self.mapping(top.get("aliases"), top.line_of("aliases"), "aliases")
-            section["aliases"] = {
-                name.strip().lower(): self.text(value, line, f"alias {name}").lower() for name, value, line in aliases
-            }
+            for name, value, line in self.mapping(top.get("aliases"), top.line_of("aliases"), "aliases"):
+                target, alias = section, name
+                if not provider:
+                    owner, slash, alias = name.partition("/")
+                    if not slash or not owner or not alias:
+                        raise self.fail(
+                            line, f"alias {name} of no provider: write PROVIDER/{name}, or a provider at the top"
+                        )
+                    target = of(canonical_provider(owner))
+                model = self.text(value, line, f"alias {name}").lower()
+                target.setdefault("aliases", {})[alias.strip().lower()] = model
         if "informational" in top:
             section["informational"] = self.texts(
                 top.get("informational"), top.line_of("informational"), "informational"
             )
         section["additions"] = [self._addition(item, top.line, base) for item in self._list(top, "additions")]
-        others: dict[str, Json] = {}
         for item in self._list(top, "models"):
             mapping = self.mapping(item, top.line_of("models"), "a model")
             own = provider
@@ -301,6 +316,7 @@ class _Reader(Checked):
             if placed["provider"] == section["provider"]:
                 placed["models"] += section["models"]
                 placed["additions"] += section["additions"]
+                placed.setdefault("aliases", {}).update(section.get("aliases", {}))
                 return
         self.document_["sections"].append(section)
 
