@@ -4,7 +4,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export SPANLEDGER_HOME="${DEMO_HOME:-$PWD/.demo}"
-unset SPANLEDGER_URL SPANLEDGER_CONFIG
+unset SPANLEDGER_URL SPANLEDGER_CONFIG LLM_USAGE_LOGGING_ENABLED OTEL_SDK_DISABLED
+# A proxy has no business on loopback.
+export NO_PROXY="localhost,127.0.0.1${NO_PROXY:+,$NO_PROXY}"
+export no_proxy="$NO_PROXY"
 # Whose prices the stand-in server's two names have.
 export SPANLEDGER_HOSTS=localhost=openai,127.0.0.1=anthropic
 # No collector listens in the demo: spans go nowhere else, the ledger gets its rows all the same.

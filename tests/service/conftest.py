@@ -34,6 +34,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {
         **kept,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "NO_PROXY": "localhost,127.0.0.1",
+        "no_proxy": "localhost,127.0.0.1",
         "SPANLEDGER_HOME": str(home),
         "SPANLEDGER_HOSTS": "localhost=openai,127.0.0.1=anthropic",
         "OTEL_TRACES_EXPORTER": "none",

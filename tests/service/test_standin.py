@@ -18,6 +18,12 @@ from standin import StandIn
 PREFIX = "A long and stable prefix. " * 400
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "localhost,127.0.0.1")
+
+
 @pytest.fixture
 def server() -> Iterator[StandIn]:
     with StandIn() as running:
