@@ -10,6 +10,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
+from spanledger import failures
 from spanledger.instrumentation.sdks import ANTHROPIC, OPENAI, Sdk
 from spanledger.settings import SettingsError, settings
 
@@ -31,6 +32,7 @@ class SdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         try:
             if not settings().enabled:
                 return
+            failures.fail_open = settings().fail_open
         except SettingsError:  # said once, by the pre-instrument hook or the first call
             pass
         from spanledger.instrumentation import post_import

@@ -1,0 +1,75 @@
+"""Attribution follows nesting, tasks and threads, and by W3C baggage other services."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from opentelemetry.context import attach, detach
+from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+from opentelemetry.propagate import extract, inject
+
+from spanledger.attribution import MAX_VALUE_LENGTH, attribute, current_attribution
+
+
+def test_inner_blocks_add_to_outer_ones_and_end() -> None:
+    assert current_attribution() is None
+    with attribute(tenant="acme", tags={"plan": "pro"}):
+        with attribute(user="u-1", tags={"team": "a"}):
+            inner = current_attribution()
+            assert (inner.tenant, inner.user, inner.tags) == ("acme", "u-1", {"plan": "pro", "team": "a"})
+        assert current_attribution().user == ""
+    assert current_attribution() is None
+
+
+def test_the_programs_own_exception_passes_and_ends_the_block() -> None:
+    with pytest.raises(KeyError, match="mine"), attribute(tenant="acme"):
+        raise KeyError("mine")
+    assert current_attribution() is None
+
+
+def test_tasks_inherit_it_and_do_not_share_it() -> None:
+    async def of(user: str) -> tuple[str, str]:
+        with attribute(user=user):
+            await asyncio.sleep(0)
+            now = current_attribution()
+            return now.tenant, now.user
+
+    async def main() -> list[Any]:
+        with attribute(tenant="acme"):
+            return await asyncio.gather(of("a"), of("b"))
+
+    assert asyncio.run(main()) == [("acme", "a"), ("acme", "b")]
+
+
+def test_threads_inherit_it_under_opentelemetrys_threading_instrumentation() -> None:
+    ThreadingInstrumentor().instrument()
+    try:
+        with ThreadPoolExecutor(1) as pool, attribute(tenant="acme"):
+            assert pool.submit(lambda: current_attribution().tenant).result() == "acme"
+    finally:
+        ThreadingInstrumentor().uninstrument()
+
+
+def test_baggage_carries_it_to_another_service() -> None:
+    headers: dict[str, str] = {}
+    with attribute(tenant="acme & söhne", user="u-1", session="s", feature="f", tags={"plan": "pro, yearly"}):
+        inject(headers)
+    assert "baggage" in headers
+    token = attach(extract(headers))
+    try:
+        there = current_attribution()
+    finally:
+        detach(token)
+    assert (there.tenant, there.user, there.session, there.feature) == ("acme & söhne", "u-1", "s", "f")
+    assert there.tags == {"plan": "pro, yearly"}
+
+
+@pytest.mark.parametrize("value", [17, None, "x" * 10_000, "lone \ud800 surrogate", b"bytes"])
+def test_odd_values_never_raise(value: Any) -> None:
+    with attribute(tenant=value, tags={"n": value}):
+        now = current_attribution()
+    assert len(now.tenant) <= MAX_VALUE_LENGTH
+    now.tenant.encode()
