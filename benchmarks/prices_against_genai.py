@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -69,7 +70,8 @@ def contexts(model: Any) -> list[dict[str, str]]:
     return [{}, *({str(k): str(v) for k, v in variant.when.items()} for variant in model.price_variants or ())]
 
 
-def compare() -> tuple[int, list[dict[str, Any]]]:
+def compare(instants: Sequence[datetime] = INSTANTS, modes: bool = True) -> tuple[int, list[dict[str, Any]]]:
+    """How many prices were compared, and those that differ; `modes` false compares plain usage only."""
     book = load()
     compared = 0
     differences: list[dict[str, Any]] = []
@@ -80,10 +82,10 @@ def compare() -> tuple[int, list[dict[str, Any]]]:
                 model = provider.find_model(name)
                 if model is None:
                     continue
-                for when in contexts(model):
+                for when in contexts(model) if modes else [{}]:
                     if not set(when) <= {"service_tier", "processing", "speed"}:
                         continue
-                    for instant in INSTANTS:
+                    for instant in instants:
                         found = one(book, provider, ours_name, model, name, when, instant)
                         compared += found[0]
                         differences += found[1]

@@ -69,6 +69,7 @@ class Vector:
         "snapshot",
         "status",
         "units",
+        "whole",
     )
 
     def __init__(self) -> None:
@@ -76,6 +77,8 @@ class Vector:
         """Rate of each part in 1e-18, in the order of the call's parts; 0 where it has none."""
         self.rates: dict[str, Rate] = {}
         self.bands: Bands | None = None
+        self.whole: dict[str, int] | None = None
+        """Rates in 1e-18 where all are whole, so that whole quantities need no fractions."""
         self.plain = False
         """Whether `units` say all there is to say."""
         self.free = False
@@ -271,7 +274,12 @@ class PriceBook:
             return self._no_cost(UNPRICED, vector, reasons)
         if missing and not vector.free:
             return self._no_cost(USAGE_MISSING, vector, reasons)
-        amounts, _ = arithmetic.amounts(arithmetic.joined(quantities, fields), vector.rates, vector.bands)
+        joined = arithmetic.joined(quantities, fields) if fields else quantities
+        whole = vector.whole
+        if whole is not None and all(type(quantity) is int for quantity in joined.values()):
+            amounts = {name: whole[name] * int(quantity) for name, quantity in joined.items() if name in whole}
+        else:
+            amounts, _ = arithmetic.amounts(joined, vector.rates, vector.bands)
         exact = sum(amounts.values())
         base: int | None = exact
         if vector.fx is not None:
@@ -454,19 +462,20 @@ class PriceBook:
         else:
             vector.status = ESTIMATED if reasons else PRICED
         vector.reasons = tuple(reasons)
+        if not marginal and all(rate.plain for rate in used):
+            vector.whole = {name: int(rates[name].value * ONE) for name in names if name in rates}
         vector.plain = (
             vector.status != UNPRICED
             and not unpriced
-            and not marginal
+            and vector.whole is not None
             and vector.decimals is None
             and vector.fx is None
             and vector.fx_known
             and not vector.left_out
-            and all(rates[name].plain for name in parts)
             and len(names) == len(parts)
         )
-        if vector.plain:
-            vector.units = tuple(int(rates[name].value * ONE) for name in parts)
+        if vector.plain and vector.whole is not None:
+            vector.units = tuple(vector.whole[name] for name in parts)
         if vector.status != UNPRICED:
             vector.snapshot = snapshot.write(vector.rates, names, choice, model, source, vector, tier - 1)
         source.vectors[tier] = vector
@@ -621,6 +630,12 @@ def _usable(quantities: Mapping[str, Quantity]) -> tuple[dict[str, Quantity], li
     good: dict[str, Quantity] = {}
     bad: list[str] = []
     for name, quantity in quantities.items():
+        if type(quantity) is int:
+            if quantity > 0:
+                good[name] = quantity
+            elif quantity:
+                bad.append(name)
+            continue
         try:
             if arithmetic.fraction(quantity):
                 good[name] = quantity
