@@ -6,12 +6,15 @@ The file is `SPANLEDGER_CONFIG`, else `config.yaml` in `SPANLEDGER_HOME` if it i
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger("spanledger")
 
 
 class SettingsError(ValueError):
@@ -94,12 +97,12 @@ def load(environ: Mapping[str, str]) -> Settings:
     else:
         config = None
     section = _mapping(document.get("settings"), "settings", config)
-    logging = _mapping(section.get("usage_logging"), "settings.usage_logging", config)
+    usage_logging = _mapping(section.get("usage_logging"), "settings.usage_logging", config)
 
     def choose(variable: str, key: str, default: bool) -> bool:
         if variable in environ and environ[variable].strip():
             return _flag(variable, environ[variable])
-        value = logging.get(key, default)
+        value = usage_logging.get(key, default)
         if not isinstance(value, bool):
             raise SettingsError(f"{config}: settings.usage_logging.{key} is {value!r}: use true or false")
         return value
@@ -107,7 +110,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     stream_usage = environ.get("SPANLEDGER_STREAM_USAGE") or section.get("stream_usage", "auto")
     if stream_usage not in ("auto", "never"):
         raise SettingsError(f"SPANLEDGER_STREAM_USAGE={stream_usage!r} is unknown: use auto or never")
-    decimals = logging.get("default_rounding_decimals")
+    decimals = usage_logging.get("default_rounding_decimals")
     if decimals is not None and not (isinstance(decimals, int) and 0 <= decimals <= 18):
         raise SettingsError(f"{config}: settings.usage_logging.default_rounding_decimals is {decimals!r}: use 0 to 18")
     files = [Path(f).expanduser() for f in section.get("price_files", ())]
@@ -130,7 +133,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         enabled=choose("LLM_USAGE_LOGGING_ENABLED", "enabled", True),
         fail_open=choose("LLM_USAGE_FAIL_OPEN", "fail_open", True),
         stream_usage=stream_usage,
-        base_currency=str(logging.get("base_currency", "USD")),
+        base_currency=str(usage_logging.get("base_currency", "USD")),
         decimals=decimals,
         key_pepper=environ.get("SPANLEDGER_KEY_PEPPER") or str(keys.get("pepper") or ""),
         key_aliases={
@@ -149,6 +152,27 @@ def load(environ: Mapping[str, str]) -> Settings:
 def settings() -> Settings:
     """The process's settings, read once; `settings.cache_clear()` reads them anew."""
     return load(os.environ)
+
+
+_said = ""
+
+
+def usable() -> Settings | None:
+    """The process's settings; None where they are wrong, which is logged once: then nothing of ours runs.
+
+    Raises:
+        SettingsError: a setting is wrong, and `LLM_USAGE_FAIL_OPEN` is false.
+    """
+    global _said
+    try:
+        return settings()
+    except SettingsError as error:
+        if os.environ.get("LLM_USAGE_FAIL_OPEN", "").strip().lower() in _FALSE:
+            raise
+        if _said != str(error):
+            _said = str(error)
+            logger.error("spanledger: %s; no rows are written", error)
+        return None
 
 
 def _has_prices(document: Mapping[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from opentelemetry.util.types import Attributes
 from spanledger import failures
 from spanledger.attributes import OPERATION
 from spanledger.exporter.spans import LedgerSpanProcessor
-from spanledger.settings import SettingsError, settings
+from spanledger.settings import SettingsError, usable
 
 logger = logging.getLogger("spanledger")
 
@@ -55,16 +54,14 @@ def pre_instrument() -> None:
     """The `opentelemetry_pre_instrument` hook: install the ledger into the global tracer provider.
 
     Raises:
-        SettingsError: a setting is wrong, and `LLM_USAGE_FAIL_OPEN` is false.
+        SystemExit: a setting is wrong, and `LLM_USAGE_FAIL_OPEN` is false: OpenTelemetry would only log any other
+            error, and run the program unlogged.
     """
     try:
-        chosen = settings()
+        chosen = usable()
     except SettingsError as error:
-        if os.environ.get("LLM_USAGE_FAIL_OPEN", "").strip().lower() in ("false", "0", "no", "off"):
-            raise
-        logger.error("spanledger: %s; no rows are written", error)
-        return
-    if not chosen.enabled:
+        raise SystemExit(f"spanledger: {error}") from None
+    if chosen is None or not chosen.enabled:
         return
     failures.fail_open = chosen.fail_open
     try:

@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 
 from spanledger import failures
 from spanledger.instrumentation.sdks import ANTHROPIC, OPENAI, Sdk
-from spanledger.settings import SettingsError, settings
+from spanledger.settings import usable
 
 
 class SdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -28,13 +28,14 @@ class SdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
         Parameters:
             tracer_provider: the provider to take the tracer from; the global one by default.
+
+        Raises:
+            SettingsError: a setting is wrong, and `LLM_USAGE_FAIL_OPEN` is false.
         """
-        try:
-            if not settings().enabled:
-                return
-            failures.fail_open = settings().fail_open
-        except SettingsError:  # said once, by the pre-instrument hook or the first call
-            pass
+        chosen = usable()
+        if chosen is None or not chosen.enabled:
+            return
+        failures.fail_open = chosen.fail_open
         from spanledger.instrumentation import post_import
 
         post_import.patch_when_imported(self.sdk, kwargs.get("tracer_provider"))
