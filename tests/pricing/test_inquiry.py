@@ -12,10 +12,10 @@ from spanledger.pricing.book import load
 from spanledger.pricing.inquiry import (
     InquiryError,
     Mismatch,
-    alias_line,
     check,
     diff,
     list_models,
+    price_line,
     quantities,
     show,
     try_call,
@@ -115,9 +115,9 @@ def test_a_stored_row_is_verified_to_the_last_digit() -> None:
 
 def test_an_unpriced_model_comes_with_the_line_that_would_price_it() -> None:
     book = load()
-    line = alias_line(book, "azure.ai.openai", "gpt-4o-mini-weu-prod")
+    line = price_line(book, "azure.ai.openai", "gpt-4o-mini-weu-prod")
     assert line == "aliases: {'azure.ai.openai/gpt-4o-mini-weu-prod': gpt-4o-mini}"
     priced = book_of(line, catalogue=True)
     charge = charge_of(priced, "GPT-4o-mini-weu-prod", provider="azure.ai.openai", input=10**6)
     assert (charge.status, charge.priced_model) == ("priced", "gpt-4o-mini")
-    assert "NAME-OF-A-LISTED-MODEL" in alias_line(book, "openai", "qqqqqqq")
+    assert "NAME-OF-A-LISTED-MODEL" in price_line(book, "openai", "qqqqqqq")

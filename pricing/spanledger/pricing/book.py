@@ -8,6 +8,7 @@ overlay or exchange rate) holds one `Vector` for each context tier.
 from __future__ import annotations
 
 import fnmatch
+import os
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -48,6 +49,19 @@ _FOREVER = 2**63 - 1
 _DAY_NS = 86_400 * 10**9
 _MINUTE_NS = 60 * 10**9
 _MEMO_MOST = 20_000
+
+
+class _Locks:
+    """Held while a price list is loaded, a call's rates are resolved, or the default book is made."""
+
+    def __init__(self) -> None:
+        self.resolving = threading.RLock()
+        self.default = threading.RLock()
+
+
+_locks = _Locks()
+if hasattr(os, "register_at_fork"):  # another thread's lock would stay held in the child for ever
+    os.register_at_fork(after_in_child=_locks.__init__)  # type: ignore[misc]
 
 
 class Vector:
@@ -111,7 +125,7 @@ class Entry:
 class _Source:
     """One price row as chosen for a call's key; makes its vectors, a tier at a time."""
 
-    __slots__ = ("choice", "edges", "fx", "model", "notes", "of", "row_from", "vectors")
+    __slots__ = ("choice", "edges", "fx", "model", "notes", "of", "vectors")
 
     def __init__(
         self,
@@ -119,13 +133,11 @@ class _Source:
         choice: resolution.Choice | None,
         notes: tuple[str, ...],
         fx: Json | None,
-        row_from: int | None,
     ) -> None:
         self.model = model
         self.choice = choice
         self.notes = notes
         self.fx = fx
-        self.row_from = row_from
         self.edges: tuple[int, ...] = ()
         self.of: frozenset[str] = _PROMPT
         if choice is not None:
@@ -173,7 +185,6 @@ class PriceBook:
         self._lists: dict[str, ModelList] = {}
         self._memo: dict[tuple[str, ...], Entry] = {}
         self._sources: dict[tuple[object, ...], _Source] = {}
-        self._lock = threading.RLock()
         self._providers: dict[str, str] = {}
         self._overlays: list[Json] = []
         self._fx: dict[str, list[Json]] = {}
@@ -340,7 +351,7 @@ class PriceBook:
 
     def _entry(self, call: Call, key: tuple[str, ...]) -> Entry:
         """The entry for a call's key at its start; kept under `key`."""
-        with self._lock:
+        with _locks.resolving:
             if len(self._memo) >= _MEMO_MOST:
                 self._memo.clear()
                 self._sources.clear()
@@ -351,7 +362,7 @@ class PriceBook:
         provider = self.canonical(call.provider)
         found = self.find(call.provider, call.model, call.request_model)
         if isinstance(found, str):
-            return Entry(-_FOREVER, _FOREVER, _Source(None, None, (found,), None, None))
+            return Entry(-_FOREVER, _FOREVER, _Source(None, None, (found,), None))
         model = found.model
         notes: tuple[str, ...] = (found.estimated,) if found.estimated else ()
         begin, end = -_FOREVER, _FOREVER
@@ -388,7 +399,7 @@ class PriceBook:
         ]
         if row is None:
             note = f"{model.id} has no price at the time of the call"
-            return Entry(begin, end, _Source(model, None, (*notes, note), None, None))
+            return Entry(begin, end, _Source(model, None, (*notes, note), None))
         fx: Json | None = None
         for rate in self._fx.get(row["currency"], ()) if row["currency"] != self.base_currency else ():
             if within(rate["from"], None):
@@ -406,7 +417,7 @@ class PriceBook:
                 geo or call.region,
                 [overlay for _, overlay in overlays],
             )
-            source = self._sources[kept] = _Source(model, choice, notes, fx, row.get("from"))
+            source = self._sources[kept] = _Source(model, choice, notes, fx)
         return Entry(begin, end, source)
 
     def _vector(self, source: _Source, tier: int, parts: Collection[str], unmapped: Iterable[str]) -> Vector:
@@ -563,7 +574,7 @@ class PriceBook:
     def _list(self, provider: str) -> ModelList:
         found = self._lists.get(provider)
         if found is None:
-            with self._lock:
+            with _locks.resolving:
                 found = self._lists.get(provider)
                 if found is None:
                     found = ModelList(provider)
@@ -647,7 +658,6 @@ def _usable(quantities: Mapping[str, Quantity]) -> tuple[dict[str, Quantity], li
 # ---- the process's own book
 
 _default: PriceBook | None = None
-_default_lock = threading.Lock()
 
 
 def load(files: Sequence[Path] = (), *, base_currency: str = "USD", decimals: int | None = None) -> PriceBook:
@@ -678,7 +688,7 @@ def default_book() -> PriceBook:
         PriceFileError, SettingsError: only where `LLM_USAGE_FAIL_OPEN` is false.
     """
     if _default is None:
-        with _default_lock:
+        with _locks.default:
             if _default is None:
                 _load_default()
     assert _default is not None
@@ -691,7 +701,7 @@ def reload() -> PriceBook:
     Raises:
         PriceFileError, SettingsError: only where `LLM_USAGE_FAIL_OPEN` is false.
     """
-    with _default_lock:
+    with _locks.default:
         _load_default()
     assert _default is not None
     return _default

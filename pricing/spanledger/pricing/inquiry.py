@@ -300,11 +300,16 @@ def try_call(
     return call, charge, explain(charge.snapshot, call.parts, call.unmapped)
 
 
-def alias_line(book: PriceBook, provider: str, model: str) -> str:
-    """The line of a price file that would price an unknown model as the listed one whose name is most like it."""
+def price_line(book: PriceBook, provider: str, model: str) -> str:
+    """The line of a price file that would price an unknown model: as the listed one whose name is most like it.
+
+    For a host that no price list is known for, it is the line that says whose list it falls under.
+    """
     import difflib
 
     name = book.canonical(provider)
+    if name not in book.providers():
+        return f"providers: {{{name}: NAME-OF-A-LISTED-PROVIDER}}"
     known = sorted(entry.model.id for entry in book.models(name))
     wanted = spellings(model).stages[-1][-1]
     near = difflib.get_close_matches(wanted, known, 1, 0.5)
