@@ -75,6 +75,13 @@ def test_a_row_that_does_not_come_to_its_stored_cost_is_told(run):
         "cost_reasons": [],
         "cost_details": {"input": Decimal("0.00001"), "output": Decimal("0.000135")},
         "cost": Decimal("0.000145"),
+        "cost_base": Decimal("0.000145"),
+        "cost_input": Decimal("0.00001"),
+        "cost_output": Decimal("0.000135"),
+        "cost_cache": Decimal(0),
+        "cost_tools": Decimal(0),
+        "input_tokens": 16,
+        "output_tokens": 27,
         "price_snapshot": '{"rates":{"input":"0.000000625","output":"0.000005"},"currency":"USD"}',
     }
     assert proof(row)["equal"] is True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -56,6 +56,9 @@ MEASURES = (
 )
 
 
+_PAGE_ROWS = 50_000
+
+
 class QueryError(ValueError):
     """A report was asked for something it does not know; the message names it and what there is."""
 
@@ -100,10 +103,7 @@ def report(
     conditions = [
         f"{_expression(name, parameters)} = {_bound(value, parameters)}" for name, value in (where or {}).items()
     ]
-    if since is not None:
-        conditions.append(f"start_time >= {_bound(since, parameters)}")
-    if until is not None:
-        conditions.append(f"start_time < {_bound(until, parameters)}")
+    conditions += _within(since, until, parameters)
     groups = [_alias(i) for i in range(len(by))]
     latest = [_alias(i) + " DESC" for i, name in enumerate(by) if name == "day"]
     order = [*latest, "cost DESC NULLS LAST", "calls DESC", *groups]
@@ -132,6 +132,61 @@ def explain_row(client: Client, identifier: str) -> list[dict[str, Any]]:
     return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
 
+def stored_rows(
+    client: Client, columns: Sequence[str], since: datetime | None = None, until: datetime | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows of the ledger in the order of its key, a page at a time, so that any number of them fits in memory.
+
+    Parameters:
+        columns: of `llm_calls`; names of the caller's own, not a user's words.
+        since, until: as in `report`.
+
+    Raises:
+        ClickHouseError: refused, or not reached.
+    """
+    wanted = dict.fromkeys((*columns, "event_date", "entry_id", "line"))
+    after: tuple[Any, ...] | None = None
+    while True:
+        parameters: dict[str, Any] = {}
+        conditions = _within(since, until, parameters)
+        if after is not None:
+            parameters |= {"date": str(after[0]), "entry": after[1], "line": after[2]}
+            conditions.append("(event_date, entry_id, line) > ({date:Date}, {entry:String}, {line:UInt16})")
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        found = client.query(
+            f"SELECT {', '.join(wanted)} FROM llm_calls FINAL{where}"
+            f" ORDER BY event_date, entry_id, line LIMIT {_PAGE_ROWS}",
+            parameters,
+        )
+        for row in found.rows:
+            named = dict(zip(found.columns, row, strict=True))
+            after = (named["event_date"], named["entry_id"], named["line"])
+            yield named
+        if len(found.rows) < _PAGE_ROWS:
+            return
+
+
+def unpriced_models(
+    client: Client, since: datetime | None = None, until: datetime | None = None
+) -> list[dict[str, Any]]:
+    """The models that the price book did not know, with their rows and tokens, the most tokens first.
+
+    Raises:
+        ClickHouseError: refused, or not reached.
+    """
+    parameters: dict[str, Any] = {}
+    conditions = ["price_status = 'unpriced'", *_within(since, until, parameters)]
+    found = client.query(
+        f"SELECT provider, {DIMENSIONS['model']} AS model, count() AS calls,"
+        " sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,"
+        " any(arrayElement(cost_reasons, 1)) AS reason"
+        f" FROM llm_calls FINAL WHERE {' AND '.join(conditions)}"
+        " GROUP BY provider, model ORDER BY sum(total_tokens) DESC NULLS LAST, calls DESC, provider, model",
+        parameters,
+    )
+    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+
 def run_sql(client: Client, sql: str, fmt: str = "PrettyCompact") -> bytes:
     """Run a user's own query, which can only read, and return the answer in a ClickHouse format.
 
@@ -147,6 +202,15 @@ def run_sql(client: Client, sql: str, fmt: str = "PrettyCompact") -> bytes:
     if not fmt.isidentifier():
         raise QueryError(f"{fmt!r} is not a ClickHouse format: use PrettyCompact, JSON, CSVWithNames, ...")
     return client.text(sql.strip().rstrip(";"), fmt, {} if client.read_only else {"readonly": 2})
+
+
+def _within(since: datetime | None, until: datetime | None, parameters: dict[str, Any]) -> list[str]:
+    conditions = []
+    if since is not None:
+        conditions.append(f"start_time >= {_bound(since, parameters)}")
+    if until is not None:
+        conditions.append(f"start_time < {_bound(until, parameters)}")
+    return conditions
 
 
 def _alias(index: int) -> str:

@@ -16,6 +16,7 @@ COMMANDS = {
     "down": "spanledger.service.server_cli:down",
     "status": "spanledger.service.server_cli:status",
     "report": "spanledger.service.report_cli:report",
+    "verify": "spanledger.service.verify_cli:verify",
     "sql": "spanledger.service.sql_cli:sql",
     "doctor": "spanledger.service.doctor_cli:doctor",
     "prices": "spanledger.service.prices_cli:prices",

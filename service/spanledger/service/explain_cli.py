@@ -52,6 +52,11 @@ def proof(row: Mapping[str, Any]) -> dict[str, Any]:
 
     `equal` tells whether it comes to the stored cost; None where the row has no price.
     """
+    from spanledger.pricing import inquiry, snapshot
+    from spanledger.pricing.call import amount
+    from spanledger.pricing.verify import recompute
+    from spanledger.service.proof import mismatches, quantities
+
     found: dict[str, Any] = {
         name: row[name]
         for name in (
@@ -71,40 +76,20 @@ def proof(row: Mapping[str, Any]) -> dict[str, Any]:
         )
     }
     found["start_time"] = row["start_time"].replace(tzinfo=timezone.utc)
-    usage = {name: _quantity(value) for name, value in row["usage"].items()}
-    unmapped = {name: _quantity(value) for name, value in row["unmapped"].items()}
+    usage = quantities(row["usage"])
+    unmapped = quantities(row["unmapped"])
     found["reasons"] = list(row["cost_reasons"])
-    found["parts"] = []
+    steps = inquiry.explain(row["price_snapshot"], usage, unmapped)
+    found["parts"] = [
+        {"part": step.part, "quantity": step.quantity, "rate": step.rate, "amount": step.amount} for step in steps
+    ]
     found |= {"sum": None, "cost": row["cost"], "currency": row["currency"], "equal": None, "price": None}
-    if not row["price_snapshot"]:
-        found["parts"] = [_part(name, quantity, None, None) for name, quantity in usage.items()]
-        return found
-
-    from spanledger.pricing import snapshot
-    from spanledger.pricing.call import amount
-    from spanledger.pricing.verify import recompute
-
-    terms = snapshot.read(row["price_snapshot"])
-    amounts = recompute(usage, unmapped, row["price_snapshot"])
-    for name, quantity in {**usage, **unmapped}.items():
-        rate = terms.rates[name].value if name in terms.rates else None
-        e18 = amounts.parts_e18.get(name)
-        found["parts"].append(_part(name, quantity, rate, None if e18 is None else amount(e18)))
-    found["sum"] = amount(amounts.cost_e18)
-    stored_parts = {name: value for name, value in row["cost_details"].items() if value}
-    computed = {name: amount(e18) for name, e18 in amounts.parts_e18.items() if e18}
-    found["equal"] = found["sum"] == row["cost"] and stored_parts == computed
-    found["price"] = {name: value for name, value in terms.raw.items() if name not in ("rates", "currency")}
+    if row["price_snapshot"]:
+        terms = snapshot.read(row["price_snapshot"])
+        found["sum"] = amount(recompute(usage, unmapped, row["price_snapshot"]).cost_e18)
+        found["equal"] = not mismatches(row)
+        found["price"] = {name: value for name, value in terms.raw.items() if name not in ("rates", "currency")}
     return found
-
-
-def _part(name: str, quantity: int | Decimal, rate: Fraction | None, amount: Decimal | None) -> dict[str, Any]:
-    return {"part": name, "quantity": quantity, "rate": None if rate is None else _digits(rate), "amount": amount}
-
-
-def _quantity(value: Decimal) -> int | Decimal:
-    whole = int(value)
-    return whole if whole == value else value.normalize()
 
 
 def _digits(rate: Fraction) -> str:

@@ -32,6 +32,9 @@ SHOWN = {
 WHERE_ANY = ("errors", "cache_read_tokens", "cache_write_tokens", "unpriced", "estimated")
 """Measures that the table leaves out where there are none."""
 
+UNPRICED = ("provider", "model", "calls", "input_tokens", "output_tokens", "reason", "line")
+"""The columns of `--unpriced`."""
+
 
 def _since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
     return _time(value, end=False)
@@ -66,6 +69,12 @@ def _tags(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) 
     return found
 
 
+since_option = click.option("--since", callback=_since, metavar="TIME", help="Calls that started then or later.")
+until_option = click.option(
+    "--until", callback=_until, metavar="TIME", help="Calls that started before; a day or month is included whole."
+)
+
+
 def filters(command: Command) -> Command:
     """One option for each dimension: only calls that have this value."""
     for name in reversed(FILTERS):
@@ -82,15 +91,16 @@ def filters(command: Command) -> Command:
     show_default=True,
     help="Group by these, comma-separated.",
 )
-@click.option("--since", callback=_since, metavar="TIME", help="Calls that started then or later.")
-@click.option(
-    "--until", callback=_until, metavar="TIME", help="Calls that started before; a day or month is included whole."
-)
+@since_option
+@until_option
 @filters
 @click.option(
     "--tag", callback=_tags, metavar="NAME=VALUE", multiple=True, help="Only calls with this tag; may be repeated."
 )
 @click.option("--limit", type=click.IntRange(1), help="At most so many rows, the dearest first.")
+@click.option(
+    "--unpriced", is_flag=True, help="The models without a price, and the line that prices each."
+)
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def report(
@@ -99,6 +109,7 @@ def report(
     until: datetime | None,
     tag: dict[str, str],
     limit: int | None,
+    unpriced: bool,
     form: str,
     as_json: bool,
     **only: str | None,
@@ -118,7 +129,11 @@ def report(
       spanledger report --by tenant,feature --since 7d
       spanledger report --by day --since 2026-11 --until 2026-11 --provider openai
       spanledger report --by tag:team --tenant acme --format csv
+      spanledger report --unpriced
     """
+    if unpriced:
+        _unpriced(since, until, only | tag, "json" if as_json else form)
+        return
     from spanledger.exporter.queries import report as ask
     from spanledger.service import output
     from spanledger.service.ledger import opened
@@ -137,6 +152,33 @@ def report(
         _print(by, rows, [dict(zip(totals.columns, row, strict=True)) for row in totals.rows])
     else:
         click.echo("No calls" + (" match." if where or since or until else " yet."), err=True)
+
+
+def _unpriced(since: datetime | None, until: datetime | None, where: Mapping[str, str | None], form: str) -> None:
+    """The models that the price book did not know, with the line of a price file that would price each."""
+    from spanledger.exporter.queries import unpriced_models
+    from spanledger.pricing.book import default_book
+    from spanledger.pricing.inquiry import price_line
+    from spanledger.service import output
+    from spanledger.service.ledger import opened
+    from spanledger.settings import settings
+
+    given = [f"--{name.partition(':')[0]}" for name, value in where.items() if value is not None]
+    if given:
+        raise click.UsageError(f"--unpriced goes with --since and --until only, not with {', '.join(given)}")
+    with opened(settings(), read_only=True) as client:
+        rows = unpriced_models(client, since, until)
+    book = default_book()
+    rows = [row | {"line": price_line(book, row["provider"], row["model"])} for row in rows]
+    if form == "json":
+        output.print_json(rows)
+    elif form == "csv":
+        output.print_csv(UNPRICED, rows)
+    elif rows:
+        output.print_table(list(UNPRICED), rows)
+        click.echo("Put the lines into a file of settings.price_files; calls from then on are priced.", err=True)
+    else:
+        click.echo("No model is without a price.", err=True)
 
 
 def _print(by: tuple[str, ...], rows: list[dict[str, Any]], totals: list[dict[str, Any]]) -> None:
