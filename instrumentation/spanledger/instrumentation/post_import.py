@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from spanledger.failures import internal_error, logger
 from spanledger.instrumentation.sdks import Sdk
 
 if TYPE_CHECKING:
-    from spanledger.instrumentation.patches.base_client import Patch
+    from spanledger.instrumentation.patches import Patch
 
 _wanted: dict[str, Any] = {}  # waist module -> tracer provider; a waist that is not here stays unpatched
 _hooked: set[str] = set()
@@ -45,10 +46,11 @@ def _patch(sdk: Sdk, module: ModuleType) -> None:
     if sdk.waist not in _wanted or sdk.waist in _patched:
         return
     try:
-        from spanledger.instrumentation.patches.base_client import Patch, WaistNotFound
+        from spanledger.instrumentation.patches import WaistNotFound
 
+        patches = import_module(f"spanledger.instrumentation.patches.{sdk.patch}")
         try:
-            _patched[sdk.waist] = Patch(sdk, module, _wanted[sdk.waist])
+            _patched[sdk.waist] = patches.Patch(sdk, module, _wanted[sdk.waist])
         except WaistNotFound as error:
             logger.warning("spanledger: %s; its calls are not recorded. Supported: %s", error, sdk.requirement)
     except Exception:

@@ -13,6 +13,7 @@ class Sdk:
         name: short name; the tracer's scope is `spanledger.<name>`.
         requirement: distribution and versions that the patch is made for.
         waist: the module to patch, once it is imported.
+        patch: the module in `patches/` that knows how.
         wire: which wire format its endpoints speak, see `wire/endpoints.py`.
         provider: the provider of a client whose host is the SDK's own default.
         client_providers: a word in the client's class name -> provider, for classes that fix it.
@@ -22,6 +23,7 @@ class Sdk:
     name: str
     requirement: str
     waist: str
+    patch: str
     wire: str
     provider: str
     client_providers: tuple[tuple[str, str], ...]
@@ -32,6 +34,7 @@ OPENAI = Sdk(
     name="openai",
     requirement="openai >= 1.0, < 4",
     waist="openai._base_client",
+    patch="base_client",
     wire="openai",
     provider="openai",
     client_providers=(("Azure", "azure.ai.openai"), ("Bedrock", "aws.bedrock")),
@@ -41,6 +44,7 @@ ANTHROPIC = Sdk(
     name="anthropic",
     requirement="anthropic >= 0.40, < 3",
     waist="anthropic._base_client",
+    patch="base_client",
     wire="anthropic",
     provider="anthropic",
     client_providers=(

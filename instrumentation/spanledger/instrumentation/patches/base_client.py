@@ -27,6 +27,7 @@ from spanledger.attribution import Attribution, without_baggage
 from spanledger.failures import internal_error
 from spanledger.instrumentation.hosts import region_of_host
 from spanledger.instrumentation.keys import key_identity
+from spanledger.instrumentation.patches import WaistNotFound
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.stream import BodyReader, Watch, tap
@@ -42,10 +43,6 @@ from spanledger.version import __version__
 _HOOKS = ("request", "_process_response", "_process_response_data")
 _RAW_HEADER = "X-Stainless-Raw-Response"
 _MAX_PENDING = 10_000
-
-
-class WaistNotFound(Exception):
-    """The SDK's base client is not what this patch is made for."""
 
 
 class Server(NamedTuple):

@@ -126,7 +126,7 @@ class Stream:
 
     def take_block(self, block: object) -> None:
         """Take a content block: count the tool that ran, and the model that took over."""
-        if not isinstance(block, Mapping):
+        if not isinstance(block, dict):
             return
         kind = block.get("type")
         if kind == "fallback":
@@ -139,7 +139,7 @@ class Stream:
         self._runs[part] = self._runs.get(part, 0) + 1
 
     def _take_usage(self, usage: object) -> None:
-        if not isinstance(usage, Mapping):
+        if not isinstance(usage, dict):
             return
         if self._usage is None:
             self._usage = dict(usage)
@@ -150,13 +150,13 @@ class Stream:
             former = self._usage.get(name)
             if name == "cache_creation_input_tokens" and value != former:
                 self._split_is_old = usage.get("cache_creation") is None
-            if isinstance(value, Mapping) and isinstance(former, Mapping):
+            if isinstance(value, dict) and isinstance(former, dict):
                 value = {**former, **{key: new for key, new in value.items() if new is not None}}
             self._usage[name] = value
 
     def reading(self, why_missing: str = "the stream carried no usage") -> Reading:
         usage: Mapping[str, Any] = self._usage or {}
-        iterations = [entry for entry in sequence(usage.get("iterations")) if isinstance(entry, Mapping)]
+        iterations = [entry for entry in sequence(usage.get("iterations")) if isinstance(entry, dict)]
         for entry in iterations:
             if entry.get("type") == "fallback_message":
                 self._model = text(entry.get("model")) or self._model

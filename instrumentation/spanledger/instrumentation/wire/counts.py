@@ -1,4 +1,7 @@
-"""Counts out of provider JSON that may hold anything, and the tally that they make up."""
+"""Counts out of provider JSON that may hold anything, and the tally that they make up.
+
+A JSON object is a dict: asking for a Mapping instead takes several times as long.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,7 @@ def error_of(value: object) -> tuple[str, str] | None:
     """
     if not value:
         return None
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return ("error", text(value))
     code = value.get("code")
     kind = text(code) or text(value.get("type")) or (str(code) if type(code) is int else "error")
@@ -103,8 +106,8 @@ class Tally:
     def count(self, source: Mapping[str, Any], name: str) -> int | None:
         """The count in `source[name]`; None if it is absent, null or cannot be true."""
         value = source.get(name)
-        if value is None:
-            return None
+        if value is None or (type(value) is int and 0 <= value <= MAX_QUANTITY):
+            return value
         number = count(value)
         if number is None:
             self.reasons.append(f"{name} is not a count")
@@ -146,12 +149,14 @@ class Tally:
         self.parts[part] = quantity
         return left - quantity
 
-    def keep_unmapped(self, source: Mapping[str, Any], known: Collection[str], path: str = "", depth: int = 0) -> None:
+    def keep_unmapped(self, source: Mapping[str, Any], known: frozenset[str], path: str = "", depth: int = 0) -> None:
         """Keep every number above 0 in `source` whose name is not in `known`, under its dotted name."""
+        if known.issuperset(source):
+            return
         for name, value in source.items():
             if name in known or value is None:
                 continue
-            if isinstance(value, Mapping):
+            if isinstance(value, dict):
                 if depth < _MAX_DEPTH:
                     self.keep_unmapped(value, known, f"{path}{name}.", depth + 1)
             elif type(value) is int or type(value) is float:
@@ -181,4 +186,4 @@ class Tally:
             status = CONTRADICTORY
         else:
             status = ESTIMATED if self.estimates else REPORTED
-        return Usage(self.parts, self.unmapped, status, tuple(reasons), raw if isinstance(raw, Mapping) else None)
+        return Usage(self.parts, self.unmapped, status, tuple(reasons), raw if isinstance(raw, dict) else None)

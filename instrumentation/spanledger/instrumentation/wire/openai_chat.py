@@ -30,7 +30,7 @@ _HEAD_LINES = 4
 def read(body: Mapping[str, Any], request: Mapping[str, Any]) -> Reading:
     """Read a chat completion or completion."""
     seen = Stream(request)
-    if isinstance(body, Mapping):
+    if isinstance(body, dict):
         seen.take(body)
     seen.finished = True
     return seen.reading("the response has no usage")
@@ -107,15 +107,17 @@ class Stream:
             self._created_ns = time_ns(event.get("created"))
         usage = event.get("usage")
         groq = event.get("x_groq")
-        if groq is not None and isinstance(groq, Mapping):
+        if isinstance(groq, dict):
             self._groq = True
             usage = usage if usage is not None else groq.get("usage")
             self._error = error_of(groq.get("error")) or self._error
-        self._error = error_of(event.get("error")) or self._error
-        self.ended = self.ended or self._error is not None
+        if event.get("error"):
+            self._error = error_of(event["error"])
+        if self._error is not None:
+            self.ended = True
         choices = sequence(event.get("choices"))
         for choice in choices:
-            if isinstance(choice, Mapping):
+            if isinstance(choice, dict):
                 if usage is None:
                     usage = choice.get("usage")  # Moonshot
                 self._take_choice(choice)
@@ -129,24 +131,26 @@ class Stream:
         index = count(choice.get("index")) or 0
         if reason and isinstance(reason, str):
             self._finish[index] = reason
-        self._error = error_of(choice.get("error")) or self._error
+        if choice.get("error"):
+            self._error = error_of(choice["error"])
         for holder in ("message", "delta"):
             message = choice.get(holder)
-            if isinstance(message, Mapping) and "executed_tools" in message:
+            if isinstance(message, dict) and "executed_tools" in message:
                 for place, tool in enumerate(sequence(message["executed_tools"])):
-                    if isinstance(tool, Mapping):
+                    if isinstance(tool, dict):
                         self._executed[(index, count(tool.get("index")) or place)] = text(tool.get("type"))
 
     def reading(self, why_missing: str = "the stream carried no usage") -> Reading:
         tally = openai_usage.read(self._usage, self._request, {})
         for kind in self._executed.values():
             tally.add(_EXECUTED.get(kind, "tool_call"), 1)
+        finish = self._finish
         return Reading(
             usage=tally.usage(self._usage, complete=self.finished, why_missing=why_missing),
             response_id=self._id,
             response_model=self._model,
             service_tier=self._tier or text(self._request.get("service_tier")),
-            finish_reasons=tuple(self._finish[index] for index in sorted(self._finish)),
+            finish_reasons=tuple(map(finish.__getitem__, sorted(finish))),
             created_ns=self._created_ns,
             reported_cost=openai_usage.reported_cost(self._usage),
             error=self._error,

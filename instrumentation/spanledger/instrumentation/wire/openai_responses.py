@@ -71,7 +71,7 @@ class Stream:
         """Take one event, parsed."""
         kind = event.get("type")
         response = event.get("response")
-        if isinstance(response, Mapping):
+        if isinstance(response, dict):
             if text(kind) in _TERMINAL:
                 self.ended = self.finished = True
                 items = sequence(response.get("output")) or self._items
@@ -80,7 +80,7 @@ class Stream:
                 self._head = {name: response[name] for name in _HEAD if name in response}
         elif kind == "response.output_item.done":
             item = event.get("item")
-            if isinstance(item, Mapping) and text(item.get("type")) in _TOOL_RUNS:
+            if isinstance(item, dict) and text(item.get("type")) in _TOOL_RUNS:
                 self._items.append(_without_content(item))
         elif kind == "error" or event.get("error"):
             self._error = error_of(event.get("error") or event)
@@ -159,13 +159,13 @@ def _tools(
         lines.append(image)
     counted = mapping(mapping(body.get("usage")).get("server_side_tool_usage_details"))  # xAI, read with the usage
     for item in items:
-        if not isinstance(item, Mapping):
+        if not isinstance(item, dict):
             continue
         part = _TOOL_RUNS.get(text(item.get("type")))
         if part is None or text(item.get("status")) in _NOT_RUN:
             continue
         svg = item.get("svg_usage")
-        if isinstance(svg, Mapping):
+        if isinstance(svg, dict):
             lines.append(svg_line(svg))
         if counted or (part == "image" and image) or (part == "web_search" and searches is not None):
             continue
@@ -184,7 +184,7 @@ def _image_line(body: Mapping[str, Any], request: Mapping[str, Any], raw: Mappin
         return None
     for tools in (body.get("tools"), request.get("tools")):
         for tool in sequence(tools):
-            if isinstance(tool, Mapping) and tool.get("type") == "image_generation" and text(tool.get("model")):
+            if isinstance(tool, dict) and tool.get("type") == "image_generation" and text(tool.get("model")):
                 return Line(text(tool["model"]), share.usage(raw))
     return Line("", share.usage(raw))
 

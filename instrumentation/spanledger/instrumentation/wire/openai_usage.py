@@ -110,6 +110,11 @@ _PROMPT_KNOWN = (
 )
 _COMPLETION_KNOWN = INFORMATIONAL | {"reasoning_tokens"} | {name for name, _ in _OUTPUT_DETAILS}
 
+_ORDINARY = INFORMATIONAL.difference({"prompt_cache_miss_tokens"}).union(
+    _PROMPT, _COMPLETION, _PROMPT_DETAILS, _COMPLETION_DETAILS
+)
+"""A usage of these fields alone needs no look for what only some endpoints send."""
+
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -123,24 +128,33 @@ def read(raw: object, request: Mapping[str, Any], response: Mapping[str, Any], o
         output_part: the part for generated tokens whose kind the details do not name.
     """
     tally = Tally()
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         if raw is not None:
             tally.reasons.append("usage is not an object")
         return tally
     prompt_name, details = _details(raw, _PROMPT_DETAILS)
     completion_name, out = _details(raw, _COMPLETION_DETAILS)
-    prompt = _prompt_count(tally, raw)
+    ordinary = _ORDINARY.issuperset(raw)
+    prompt = tally.first(raw, _PROMPT)
+    if not ordinary and "prompt_cache_miss_tokens" in raw:
+        prompt = _hits_and_misses(tally, raw, prompt)
     completion = tally.first(raw, _COMPLETION)
-    cached = _cached_count(tally, raw, details)
+    cached = tally.count(details, "cached_tokens")
+    if not ordinary or "cached_tokens_details" in details:
+        cached = _cached_elsewhere(tally, raw, details, cached)
     written = tally.first(details, _WRITTEN)
-    if written is None:
+    if written is None and not ordinary:
         written = tally.first(raw, _WRITTEN)
     reasoning = tally.count(out, "reasoning_tokens")
-    prompt, completion, reasoning = _agree_with_total(
-        tally, raw, prompt, completion, (cached or 0) + (written or 0), reasoning
-    )
+    total = tally.count(raw, "total_tokens")
+    if total is not None and total != (prompt or 0) + (completion or 0):
+        cache = (cached or 0) + (written or 0)
+        prompt, completion, reasoning = _agree_with_total(tally, total, prompt, completion, cache, reasoning)
 
-    left = _cache_parts(tally, raw, details, prompt, cached, written, request, response)
+    if written is None and "cache_write_tokens_details" not in details:
+        left = tally.share("cache_read", cached, prompt, "cached_tokens")
+    else:
+        left = _cache_parts(tally, raw, details, prompt, cached, written, request, response)
     left = _input_modalities(tally, raw, details, prompt, left)
     if left is not None:
         tally.parts["input"] = left
@@ -155,9 +169,9 @@ def read(raw: object, request: Mapping[str, Any], response: Mapping[str, Any], o
     if left is not None:
         tally.parts[output_part] = left
 
-    if not _BILLED_BY_THE_CALL.isdisjoint(raw):
+    if not ordinary:
         _fees(tally, raw)
-    tally.keep_unmapped(raw, _KNOWN)
+        tally.keep_unmapped(raw, _KNOWN)
     tally.keep_unmapped(details, _PROMPT_KNOWN, f"{prompt_name}.")
     tally.keep_unmapped(out, _COMPLETION_KNOWN, f"{completion_name}.")
     return tally
@@ -169,11 +183,11 @@ def reported_cost(raw: object) -> Decimal | None:
     OpenRouter's `cost` (with `is_byok` that is only its fee), Perplexity's `cost.total_cost`, and xAI's
     `cost_in_usd_ticks` of 1e-10 USD (https://docs.x.ai/developers/cost-tracking).
     """
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         return None
     cost = raw.get("cost")
     if cost is not None:
-        return amount(cost.get("total_cost") if isinstance(cost, Mapping) else cost)
+        return amount(cost.get("total_cost") if isinstance(cost, dict) else cost)
     ticks = raw.get("cost_in_usd_ticks")
     if ticks is None:
         return None
@@ -184,14 +198,14 @@ def reported_cost(raw: object) -> Decimal | None:
 def _details(raw: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, Mapping[str, Any]]:
     for name in names:
         value = raw.get(name)
-        if value and isinstance(value, Mapping):
+        if value and isinstance(value, dict):
             return name, value
     return names[0], _NOTHING
 
 
-def _prompt_count(tally: Tally, raw: Mapping[str, Any]) -> int | None:
-    prompt = tally.first(raw, _PROMPT)
-    missed = tally.count(raw, "prompt_cache_miss_tokens")  # DeepSeek: hit + miss = prompt
+def _hits_and_misses(tally: Tally, raw: Mapping[str, Any], prompt: int | None) -> int | None:
+    """DeepSeek: cache hits and misses make up the prompt."""
+    missed = tally.count(raw, "prompt_cache_miss_tokens")
     if missed is None:
         return prompt
     both = missed + (tally.count(raw, "prompt_cache_hit_tokens") or 0)
@@ -202,8 +216,10 @@ def _prompt_count(tally: Tally, raw: Mapping[str, Any]) -> int | None:
     return prompt
 
 
-def _cached_count(tally: Tally, raw: Mapping[str, Any], details: Mapping[str, Any]) -> int | None:
-    cached = tally.count(details, "cached_tokens")
+def _cached_elsewhere(
+    tally: Tally, raw: Mapping[str, Any], details: Mapping[str, Any], cached: int | None
+) -> int | None:
+    """The cached count where other fields than `cached_tokens` of the details may state it too, or alone."""
     for name in _CACHED:
         if name in raw:
             again = tally.count(raw, name)
@@ -220,24 +236,18 @@ def _cached_count(tally: Tally, raw: Mapping[str, Any], details: Mapping[str, An
 
 def _agree_with_total(
     tally: Tally,
-    raw: Mapping[str, Any],
+    total: int,
     prompt: int | None,
     completion: int | None,
     cache: int,
     reasoning: int | None,
 ) -> tuple[int | None, int | None, int | None]:
-    """Prompt, completion and reasoning counts such that prompt + completion is the stated total."""
-    total = tally.count(raw, "total_tokens")
-    if total is None:
-        return prompt, completion, reasoning
+    """Prompt, completion and reasoning counts such that prompt + completion is the stated total, which they miss."""
     if prompt is None and completion is None:
-        if total:
-            tally.reasons.append("total_tokens stands alone")
-            tally.unmapped["total_tokens"] = total
+        tally.reasons.append("total_tokens stands alone")
+        tally.unmapped["total_tokens"] = total
         return prompt, completion, reasoning
     gap = total - (prompt or 0) - (completion or 0)
-    if gap == 0:
-        return prompt, completion, reasoning
     if gap < 0:
         tally.reasons.append(f"total_tokens is {total}, prompt and completion are {total - gap}")
     elif prompt is None:
@@ -320,7 +330,7 @@ def _input_modalities(
     """
     from_cache = mapping(details.get("cached_tokens_details") or raw.get("cached_tokens_details"))
     for name, cached_name, part, cache_part in _INPUT_DETAILS:
-        if name not in details and (not from_cache or (name not in from_cache and cached_name not in from_cache)):
+        if name not in details and not (from_cache and (name in from_cache or cached_name in from_cache)):
             continue
         quantity = tally.count(details, name)
         cached = tally.first(from_cache, (name, cached_name))
