@@ -1,0 +1,62 @@
+"""`entry_id`: the same call gives the same id to all who describe it, and two calls never share one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from spanledger.exporter.identity import entry_id
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+OTHER = ("1af7651916cd43dd8448eb211c80319c", "a7ad6b7169203331")
+
+
+@pytest.mark.parametrize(
+    "response_id",
+    [
+        "chatcmpl-CfJZ0123456789abcdef",
+        "resp_0123456789abcdef0123456789abcdef",
+        "msg_01XFDUDYJgAACzvnptvVoYEL",
+        "gen-1763800000-AbCdEfGhIjKlMnOp",
+        "cmpl-CfJZ0123456789abcdef",
+        "compl_01XFDUDYJgAACzvnptvVoYEL",
+    ],
+)
+def test_a_globally_unique_response_id_stands_alone(response_id: str) -> None:
+    """A gateway may call the provider by another name, and its spans have other trace and span ids."""
+    assert entry_id("openai", response_id, TRACE, SPAN) == entry_id("gateway", response_id, *OTHER)
+
+
+def test_another_long_id_is_unique_within_its_provider() -> None:
+    response_id = "5f3a2c1b9d8e7f6a5b4c3d2e1f0a9b8c"
+    assert entry_id("mistral_ai", response_id, TRACE, SPAN) == entry_id("mistral_ai", response_id, *OTHER)
+    assert entry_id("mistral_ai", response_id, TRACE, SPAN) == entry_id("mistral", response_id, *OTHER)
+    assert entry_id("mistral_ai", response_id, TRACE, SPAN) != entry_id("cohere", response_id, TRACE, SPAN)
+
+
+@pytest.mark.parametrize("response_id", ["", "1", "chatcmpl-123", "chatcmpl-1", "resp_1"])
+def test_a_counter_is_no_identity(response_id: str) -> None:
+    """Ollama numbers its responses anew after each start."""
+    assert entry_id("ollama", response_id, TRACE, SPAN) == entry_id("", "", TRACE, SPAN)
+    assert entry_id("ollama", response_id, TRACE, SPAN) != entry_id("ollama", response_id, *OTHER)
+    assert entry_id("ollama", response_id, TRACE, SPAN) != entry_id("ollama", response_id, TRACE, OTHER[1])
+
+
+def test_it_is_32_hex_digits_and_stays_what_it_is() -> None:
+    """Rows of years hang on it: these values never change."""
+    found = [
+        entry_id("openai", "chatcmpl-CfJZ0123456789abcdef", TRACE, SPAN),
+        entry_id("mistral", "5f3a2c1b9d8e7f6a5b4c3d2e1f0a9b8c", TRACE, SPAN),
+        entry_id("ollama", "chatcmpl-123", TRACE, SPAN),
+    ]
+    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in found)
+    assert found == [
+        "ac6fbaae6725f8c7fcdfd094ee545e8b",
+        "e85893cf0d1f43870cd7d6e4fd279f22",
+        "9a15769e525e38188bb65b8697528834",
+    ]
+
+
+def test_any_text_has_an_id() -> None:
+    assert len(entry_id("x", "\ud800" * 20, TRACE, SPAN)) == 32
