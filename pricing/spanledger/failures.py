@@ -13,7 +13,7 @@ logger = logging.getLogger("spanledger")
 _QUIET_NS = 60 * 10**9
 _last: dict[str, int] = {}
 counts: dict[str, int] = {}
-"""Place -> errors so far; `spanledger doctor` shows what this process has counted."""
+"""Place -> errors of ours in this process so far."""
 
 fail_open = True
 
