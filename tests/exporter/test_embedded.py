@@ -188,11 +188,11 @@ def test_damaged_state_files_are_replaced(server: EmbeddedClickHouse) -> None:
     client.close()
 
 
-def test_a_folder_behind_a_link_is_refused(tmp_path: Path) -> None:
+def test_the_data_folder_is_no_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
-    (tmp_path / "home").symlink_to(tmp_path / "real")
+    (tmp_path / "clickhouse").symlink_to(tmp_path / "real")
     with pytest.raises(EmbeddedError, match="symbolic link"):
-        EmbeddedClickHouse(tmp_path / "home").start()
+        EmbeddedClickHouse(tmp_path).start()
 
 
 def test_automatic_instrumentation_stays_out_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from spanledger.exporter import journal as journal_module
 from spanledger.exporter.journal import Journal, adopt, blocks
-from spanledger.exporter.private import NotPrivate, private_folder
+from spanledger.exporter.private import NotPrivate, home_folder, private_folder
 from tests.exporter.conftest import row
 
 
@@ -130,8 +130,27 @@ def test_a_link_in_place_of_the_folder_is_refused_and_the_rows_wait(
 def test_a_folder_of_another_user_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir(parents=True)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(NotPrivate, match="belongs to user"):
-        private_folder(folder)
+    for check in (private_folder, home_folder):
+        with pytest.raises(NotPrivate, match="belongs to user"):
+            check(folder)
+
+
+def test_a_home_that_is_there_stays_as_it_is(journal: Journal, folder: Path, tmp_path: Path) -> None:
+    """It may be a folder with other things in it, or a link to a larger disk."""
+    real = tmp_path / "disk"
+    real.mkdir(mode=0o755)
+    folder.parent.symlink_to(real)
+    journal.append(row(1))
+    journal.seal()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o755
+    assert stat.S_IMODE((real / "journal").stat().st_mode) == 0o700
+    assert rows_in(folder) == ids(1)
+
+
+def test_a_file_in_place_of_the_home_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    with pytest.raises(NotPrivate, match="not a folder"):
+        home_folder(tmp_path / "home")
 
 
 def test_threads_append_while_segments_are_sealed(journal: Journal, folder: Path) -> None:

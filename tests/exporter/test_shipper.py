@@ -331,6 +331,14 @@ def test_flush_tells_of_a_disk_that_takes_nothing(
     shipper.flush(10)
 
 
+def test_flush_holds_while_the_thread_ships_too(ledger: Client, endpoint: Endpoint, make: Make) -> None:
+    shipper = make(url(endpoint), interval=0.001)
+    for number in range(60):
+        shipper.append(row(number))
+        shipper.flush(10)
+        assert len(stored(ledger)) == number + 1
+
+
 # ---- the end of a program
 
 

@@ -232,6 +232,7 @@ def test_a_wrong_setting_stops_nobody_unless_asked_to(
     settings.cache_clear()
     pre_instrument()
     assert "SPANLEDGER_SHIP_INTERVAL='soon'" in caplog.text
+    assert LedgerSpanExporter().export([]) is SpanExportResult.SUCCESS
     monkeypatch.setenv("LLM_USAGE_FAIL_OPEN", "false")
     settings.cache_clear()
     with pytest.raises(SystemExit, match="SPANLEDGER_SHIP_INTERVAL='soon'"):

@@ -26,7 +26,7 @@ from typing import Any
 
 from spanledger.exporter import embedded_config
 from spanledger.exporter.client import Endpoint
-from spanledger.exporter.private import private_folder
+from spanledger.exporter.private import home_folder, private_folder
 
 HTTP_PORT = 18123
 TCP_PORT = 19000
@@ -161,7 +161,7 @@ class EmbeddedClickHouse:
 
     def _make_folder(self) -> None:
         try:
-            private_folder(self.home)
+            home_folder(self.home)
             private_folder(self.folder)
         except OSError as error:
             raise EmbeddedError(f"cannot use {self.folder}: {error}") from error

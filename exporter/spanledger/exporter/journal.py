@@ -12,7 +12,6 @@ import fcntl
 import logging
 import os
 import re
-import socket
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from spanledger.exporter.private import private_folder
+from spanledger.exporter.private import home_folder, private_folder
 
 logger = logging.getLogger("spanledger")
 
@@ -198,7 +197,7 @@ class Journal:
             return self._segment
 
     def _new_segment(self) -> Segment:
-        private_folder(self.folder.parent)
+        home_folder(self.folder.parent)
         private_folder(self.folder)
         while True:
             self._sequence += 1
@@ -261,7 +260,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _owner() -> str:
-    host = re.sub(r"[^A-Za-z0-9.]+", "_", socket.gethostname()) or "host"
+    host = re.sub(r"[^A-Za-z0-9.]+", "_", os.uname().nodename) or "host"
     return f"{host[:100]}-{os.getpid()}-{_started_ns}"
 
 

@@ -11,11 +11,13 @@ class NotPrivate(OSError):
     """A folder of ours is a symbolic link, or belongs to somebody else."""
 
 
-def private_folder(path: Path) -> Path:
-    """Make `path` a folder of mode 0700, with its parents, and return it.
+def home_folder(path: Path) -> Path:
+    """Make `path` a folder, with its parents, and return it: mode 0700 if it is new.
+
+    One that is there is the user's: it may be a link to a folder, and its mode stays; it must be this user's own.
 
     Raises:
-        NotPrivate: it is a symbolic link, not a folder, or another user's.
+        NotPrivate: it is no folder, or another user's.
         OSError: it cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,18 +25,37 @@ def private_folder(path: Path) -> Path:
         os.mkdir(path, 0o700)
     except FileExistsError:
         pass
+    _own_folder(path, os.stat(path))
+    return path
+
+
+def private_folder(path: Path) -> Path:
+    """Make `path` a folder of mode 0700, and return it.
+
+    Raises:
+        NotPrivate: it is a symbolic link, no folder, or another user's.
+        OSError: it cannot be made.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode):
-        raise NotPrivate(f"{path} is a symbolic link: give the folder itself")
+        raise NotPrivate(f"{path} is a symbolic link: remove it, or choose another SPANLEDGER_HOME")
+    _own_folder(path, found)
+    if found.st_mode & 0o077:
+        os.chmod(path, 0o700)
+    return path
+
+
+def _own_folder(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise NotPrivate(f"{path} is not a folder: remove it, or choose another SPANLEDGER_HOME")
     if found.st_uid != os.geteuid():
         raise NotPrivate(
             f"{path} belongs to user {found.st_uid}, not to {os.geteuid()}: choose another SPANLEDGER_HOME"
         )
-    if found.st_mode & 0o077:
-        os.chmod(path, 0o700)
-    return path
 
 
 def write_private(path: Path, content: str) -> None:

@@ -290,8 +290,8 @@ class Shipper:
 
     def _seal_interval(self) -> float:
         """Seconds to the next block where nobody here sends them: the more wait, the longer, so that files stay few."""
-        waiting = {path.name for path in blocks(self.journal.folder)}
-        self.journal.sealed &= waiting
+        waiting = blocks(self.journal.folder)
+        self._forget_delivered()
         return min(self._interval * (1 + len(waiting) / _BLOCKS_PER_INTERVAL), _MAX_SEAL_S)
 
     def _ship(self, last: bool) -> None:
@@ -312,9 +312,7 @@ class Shipper:
             self._went_down(str(error))
             return
         self._failures = 0
-        self.journal.sealed &= {path.name for path in blocks(self.journal.folder)} | {
-            name for name in self.journal.sealed if self._rejected(name)
-        }
+        self._forget_delivered()
         if self._down:
             self._down = ""
             logger.warning("spanledger: ClickHouse is back; %d rows that waited are there now", loaded.rows)
@@ -337,6 +335,11 @@ class Shipper:
         """Blocks of this process that are not in ClickHouse yet."""
         paths = [self.journal.folder / name for name in self.journal.sealed]
         return [path for path in paths if path.exists()]
+
+    def _forget_delivered(self) -> None:
+        for name in list(self.journal.sealed):
+            if not (self.journal.folder / name).exists() and not self._rejected(name):
+                self.journal.sealed.discard(name)
 
     def _rejected(self, name: str) -> bool:
         return (self.journal.folder / name).with_suffix(".rejected").exists()

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from spanledger.exporter import shipper
 from spanledger.exporter.dialects import dialect_of
 from spanledger.failures import internal_error
-from spanledger.settings import settings
+from spanledger.settings import settings, usable
 
 _MARK = "_spanledger_recorded"
 
@@ -71,7 +71,8 @@ class LedgerSpanExporter(SpanExporter):
     """
 
     def __init__(self) -> None:
-        self._enabled = settings().enabled
+        chosen = usable()
+        self._enabled = chosen is not None and chosen.enabled
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         if not self._enabled:

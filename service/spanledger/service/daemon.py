@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from spanledger.exporter.private import private_folder
+from spanledger.exporter.private import home_folder
 
 if TYPE_CHECKING:
     from spanledger.exporter.client import Client
@@ -91,7 +91,7 @@ def start(home: Path, ports: Ports = ANY_PORTS, timeout: float = START_SECONDS) 
     """
     from spanledger.exporter.embedded import child_environment
 
-    private_folder(home)
+    home_folder(home)
     receive, send = os.pipe()
     with open(log_file(home), "ab", opener=_private) as log, os.fdopen(receive) as answer:
         process = subprocess.Popen(
@@ -190,7 +190,7 @@ def _open(home: Path, engine: EmbeddedClickHouse, ports: Ports) -> Client:
 @contextmanager
 def _held(home: Path, interval: float) -> Iterator[None]:
     """The lock that says that the service of `home` runs, for as long as the block lasts."""
-    private_folder(home)
+    home_folder(home)
     with open(lock_file(home), "a+", opener=_private) as file:
         for _ in range(_LOCK_TRIES):  # `running` of another process holds it for an instant
             if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):

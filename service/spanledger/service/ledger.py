@@ -15,7 +15,7 @@ from pathlib import Path
 from spanledger.exporter.client import ClickHouseError, Client, connect
 from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.exporter.migrate import open_ledger
-from spanledger.exporter.private import private_folder
+from spanledger.exporter.private import home_folder
 from spanledger.exporter.shipper import load_journal
 from spanledger.service import daemon
 from spanledger.settings import Settings
@@ -72,7 +72,7 @@ def running_engine(home: Path) -> Iterator[EmbeddedClickHouse]:
 @contextmanager
 def alone(home: Path) -> Iterator[None]:
     """One command at a time may start and stop embedded ClickHouse; others wait for it here."""
-    private_folder(home)
+    home_folder(home)
     descriptor = os.open(home / "command.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
