@@ -17,13 +17,17 @@ from spanledger.exporter.client import connect
 from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.exporter.install import install
 from spanledger.exporter.migrate import migrate
-from spanledger.instrumentation import AnthropicInstrumentor, OpenAIInstrumentor
+from spanledger.instrumentation import INSTRUMENTORS
 from spanledger.settings import settings
 from tests import recordings
 
 pytestmark = [pytest.mark.recordings, recordings.needed, pytest.mark.timeout(600)]
 
-PROVIDERS = ("openai", "azure", "anthropic")
+PROVIDERS = (
+    "anthropic",
+    "azure",
+    "openai",
+)
 COLUMNS = (
     "line, tags['recording'] AS recording, provider, operation, request_model, response_model, response_id, "
     "service_tier, stream, status, price_status, usage_status, usage, "
@@ -59,7 +63,7 @@ def _drive(how: str) -> tuple[list[dict[str, Any]], list[Any]]:
     driven = [r for provider in PROVIDERS for r in recordings.load(provider)]
     tracer_provider = TracerProvider()
     install(tracer_provider)
-    instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor()
+    instrumentors = [instrumentor() for instrumentor in INSTRUMENTORS]
     for instrumentor in instrumentors:
         instrumentor.instrument(tracer_provider=tracer_provider)
     mode = "async" if how == "async" else "sync"

@@ -1,4 +1,4 @@
-"""Both SDKs instrumented into an exporter in memory, against a scripted provider on loopback."""
+"""Every SDK instrumented into an exporter in memory, against a scripted provider on loopback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from spanledger import attributes as names
-from spanledger.instrumentation import AnthropicInstrumentor, OpenAIInstrumentor
+from spanledger.instrumentation import INSTRUMENTORS
 from spanledger.settings import settings
 from tests.provider import Provider
 
@@ -56,7 +56,7 @@ def own_settings(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, provider: Provi
 @pytest.fixture
 def spans() -> Iterator[Spans]:
     collected = Spans()
-    instrumentors = OpenAIInstrumentor(), AnthropicInstrumentor()
+    instrumentors = [instrumentor() for instrumentor in INSTRUMENTORS]
     for instrumentor in instrumentors:
         instrumentor.instrument(tracer_provider=collected.provider)
     try:

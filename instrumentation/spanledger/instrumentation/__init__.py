@@ -11,14 +11,14 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from spanledger import failures
-from spanledger.instrumentation.sdks import ANTHROPIC, OPENAI, Sdk
+from spanledger.instrumentation import sdks
 from spanledger.settings import usable
 
 
 class SdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """Patches one SDK when it is imported, and takes the patch off again."""
 
-    sdk: Sdk
+    sdk: sdks.Sdk
 
     def instrumentation_dependencies(self) -> Collection[str]:
         return (self.sdk.requirement,)
@@ -46,16 +46,17 @@ class SdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         post_import.unpatch(self.sdk)
 
 
-class OpenAIInstrumentor(SdkInstrumentor):
-    """OpenAI's SDK, against OpenAI, Azure and every compatible endpoint."""
-
-    sdk = OPENAI
-
-
 class AnthropicInstrumentor(SdkInstrumentor):
     """Anthropic's SDK, with its Bedrock and Vertex clients."""
 
-    sdk = ANTHROPIC
+    sdk = sdks.ANTHROPIC
 
 
-__all__ = ["AnthropicInstrumentor", "OpenAIInstrumentor", "SdkInstrumentor"]
+class OpenAIInstrumentor(SdkInstrumentor):
+    """OpenAI's SDK, against OpenAI, Azure and every compatible endpoint."""
+
+    sdk = sdks.OPENAI
+
+
+INSTRUMENTORS: tuple[type[SdkInstrumentor], ...] = tuple(SdkInstrumentor.__subclasses__())
+"""All of them; `pyproject.toml` has an entry point for each."""

@@ -1,4 +1,4 @@
-"""The SDKs that we instrument, as data: what to patch, and how to read the client's identity."""
+"""The SDKs that we instrument, as data, one entry an SDK: what to patch, and how to read the client's identity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Sdk:
         requirement: distribution and versions that the patch is made for.
         waist: the module to patch, once it is imported.
         patch: the module in `patches/` that knows how.
-        wire: which wire format its endpoints speak, see `wire/endpoints.py`.
+        wire: which wire format its endpoints speak: a key of the tables in `wire/endpoints.py`.
         provider: the provider of a client whose host is the SDK's own default.
         client_providers: a word in the client's class name -> provider, for classes that fix it.
         key_attributes: where the client keeps its API key, in the order to look.
@@ -26,20 +26,10 @@ class Sdk:
     patch: str
     wire: str
     provider: str
-    client_providers: tuple[tuple[str, str], ...]
-    key_attributes: tuple[str, ...]
+    client_providers: tuple[tuple[str, str], ...] = ()
+    key_attributes: tuple[str, ...] = ("api_key",)
 
 
-OPENAI = Sdk(
-    name="openai",
-    requirement="openai >= 1.0, < 4",
-    waist="openai._base_client",
-    patch="base_client",
-    wire="openai",
-    provider="openai",
-    client_providers=(("Azure", "azure.ai.openai"), ("Bedrock", "aws.bedrock")),
-    key_attributes=("api_key",),
-)
 ANTHROPIC = Sdk(
     name="anthropic",
     requirement="anthropic >= 0.40, < 3",
@@ -55,4 +45,13 @@ ANTHROPIC = Sdk(
         ("AWS", "anthropic"),
     ),
     key_attributes=("api_key", "auth_token", "aws_access_key"),
+)
+OPENAI = Sdk(
+    name="openai",
+    requirement="openai >= 1.0, < 4",
+    waist="openai._base_client",
+    patch="base_client",
+    wire="openai",
+    provider="openai",
+    client_providers=(("Azure", "azure.ai.openai"), ("Bedrock", "aws.bedrock")),
 )
