@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from spanledger.pricing.book import load
 from spanledger.pricing.call import Call
 
 from .conftest import assert_sound, at, book_of, charge_of
@@ -175,3 +176,9 @@ def test_a_rate_of_more_than_eighteen_places_is_rounded_half_even_a_part() -> No
     book = book_of(text)
     assert charge_of(book, "m", input=1, output=1).parts_e18 == {"input": 0, "output": 10**12}
     assert charge_of(book, "m", input=3, output=1).parts_e18 == {"input": 2, "output": 10**12}
+
+
+def test_a_call_without_parts_to_a_free_model_is_free() -> None:
+    book = load()
+    assert book.price(Call("openai", "omni-moderation-latest", at("2026-11-01"), {})).status == "free"
+    assert book.price(Call("openai", "gpt-4o", at("2026-11-01"), {})).status == "priced"

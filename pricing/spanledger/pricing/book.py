@@ -246,7 +246,7 @@ class PriceBook:
         except (ArithmeticError, TypeError, ValueError):  # a quantity that is none
             return self._unusual(call)
         status = vector.status
-        if vector.free and amounts and status == PRICED:
+        if vector.free and status == PRICED:
             status = FREE
         return Charge(
             status,
@@ -306,7 +306,7 @@ class PriceBook:
             status = FREE
         elif uncertain:
             status = ESTIMATED
-        elif vector.free and status == PRICED and (amounts or missing):
+        elif vector.free and status == PRICED:
             status = FREE
         return Charge(
             status,
