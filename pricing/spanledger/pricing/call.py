@@ -21,7 +21,7 @@ FREE = "free"
 
 def amount(e18: int) -> Decimal:
     """`e18` units of 1e-18 as a Decimal with 18 places."""
-    return Decimal(e18).scaleb(-SCALE)
+    return Decimal(f"{e18}E-{SCALE}")  # the constructor is exact, scaleb rounds to 28 digits
 
 
 def amount_text(e18: int) -> str:
