@@ -56,9 +56,9 @@ def text(value: object) -> str:
 
 def mapping(value: object) -> Mapping[str, Any]:
     """`value` if it is a mapping, else an empty one."""
-    if type(value) is dict:  # far cheaper than asking for a Mapping
+    if type(value) is dict:
         return value
-    return value if isinstance(value, Mapping) else {}
+    return value if value and isinstance(value, Mapping) else {}
 
 
 def sequence(value: object) -> Collection[Any]:
