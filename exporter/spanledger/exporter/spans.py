@@ -22,13 +22,11 @@ _MARK = "_spanledger_recorded"
 def record(span: ReadableSpan) -> None:
     """Put the rows of an ended span into the journal, unless that is done; spans that are no calls are passed over."""
     scope = span.instrumentation_scope
-    if scope is None or dialect_of(scope.name) is None:
-        return
-    mine = object()
-    if span.__dict__.setdefault(_MARK, mine) is not mine:
+    if scope is None or dialect_of(scope.name) is None or hasattr(span, _MARK):
         return
     rows = (_encode or _load_encode())(span)
-    if rows:
+    # Claimed only now: a look at `__dict__` slows down every later look at the span.
+    if rows and span.__dict__.setdefault(_MARK, mine := object()) is mine:
         shipper.current().append(rows)
 
 
