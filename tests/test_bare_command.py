@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,56 @@ def test_a_program_that_must_not_run_unlogged_does_not_start(provider: Provider,
     assert done.returncode == 1
     assert "SPANLEDGER_STREAM_USAGE" in done.stderr
     assert provider.requests == []
+
+
+FIRST_SHAPE = """
+models:
+  gpt-5-mini:
+    provider: 'openai'
+    pricing:
+      currency: USD
+      input: {cost_per_1k: 0.15}
+      output: {cost_per_1k: 0.60}
+      extras:
+        reasoning_token: {cost_per_1k: 2.40}
+        cache_write_token: {cost_per_1k: 1.25}
+      key_aliases: {reasoning_tokens: reasoning_token, prompt_tokens: input_tokens, completion_tokens: output_tokens}
+      context_tiers: [{max_context: 128000, multiplier: 1.0}, {max_context: 1000000, multiplier: 1.5}]
+      rounding: {decimals: 6}
+      extras_policy: {passthrough_unpriced: true}
+settings:
+  usage_logging: {enabled: true, base_currency: USD, fail_open: true, default_rounding_decimals: 6}
+"""
+SECOND_SHAPE = """
+gpt-5-mini:
+  input_cost_per_million: 2.5
+  output_cost_per_million: 10.0
+"""
+
+
+@pytest.mark.parametrize(("config", "cost"), [(FIRST_SHAPE, "0.81"), (SECOND_SHAPE, "0.0075")])
+def test_a_file_that_a_team_has_already_prices_the_row_and_the_span(
+    provider: Provider, tmp_path: Path, config: str, cost: str
+) -> None:
+    (tmp_path / "llm_config.yaml").write_text(config)
+    usage = {
+        "prompt_tokens": 1000,
+        "completion_tokens": 500,
+        "total_tokens": 1500,
+        "completion_tokens_details": {"reasoning_tokens": 200},
+    }
+    provider.say(Answer(CHAT | {"model": "gpt-5-mini-2025-08-07", "usage": usage}))
+    app = """
+import os
+from openai import OpenAI
+from opentelemetry import trace
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+OpenAI(api_key="k", base_url=os.environ["BASE"]).chat.completions.create(model="gpt-5-mini", messages=[])
+"""
+    done = run(provider, tmp_path, app, SPANLEDGER_CONFIG="llm_config.yaml", OTEL_TRACES_EXPORTER="none")
+    assert done.returncode == 0, done.stderr
+    (row,) = rows(tmp_path / "home")
+    assert Decimal(row["cost"]) == Decimal(row["cost_base"]) == Decimal(cost)
+    assert (row["price_status"], row["priced_model"]) == ("priced", "gpt-5-mini")
+    assert json.loads(done.stdout)["attributes"]["spanledger.cost"] == cost
