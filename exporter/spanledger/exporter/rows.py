@@ -21,16 +21,13 @@ from spanledger.exporter.identity import entry_id
 from spanledger.pricing import handoff
 from spanledger.pricing.call import UNPRICED, Call, Charge, amount_text
 from spanledger.pricing.usage import (
-    CACHE_READ_PARTS,
-    CACHE_WRITE_PARTS,
     CONTRADICTORY,
     ESTIMATED,
     INCOMPLETE,
-    INPUT_PARTS,
     MAX_QUANTITY,
     MISSING,
-    OUTPUT_PARTS,
     REPORTED,
+    TOKEN_GROUPS,
 )
 
 Row = dict[str, Any]
@@ -41,7 +38,6 @@ _MAX_NS = 2**63 - 1
 _MAX_DATE_NS = 5_662_310_400 * 10**9  # ClickHouse's Date ends on 2149-06-06
 _EARLIEST_NS = 1_420_070_400 * 10**9  # 2015-01-01: no provider's clock is that wrong
 _DAY_NS = 86_400 * 10**9
-_ONE = 10**18
 
 _USAGE_RANK = {REPORTED: 5, CONTRADICTORY: 4, INCOMPLETE: 3, ESTIMATED: 2, MISSING: 1}
 
@@ -66,13 +62,10 @@ _TEXTS = (
     (names.API_KEY_ALIAS, "api_key_alias"),
 )
 
-_FRESH, _OUTPUT, _READ, _WRITTEN = range(4)
-_TOKENS = {
-    **dict.fromkeys(INPUT_PARTS, _FRESH),
-    **dict.fromkeys(OUTPUT_PARTS, _OUTPUT),
-    **dict.fromkeys(CACHE_READ_PARTS, _READ),
-    **dict.fromkeys(CACHE_WRITE_PARTS, _WRITTEN),
-}
+_ERROR = StatusCode.ERROR  # a look into an enum is slow in Python 3.11
+
+_TOOLS = len(set(TOKEN_GROUPS.values()))
+"""The group of the costs that are not for tokens."""
 
 
 def encode(span: ReadableSpan) -> bytes:
@@ -107,7 +100,8 @@ def read(span: ReadableSpan) -> list[Row]:
     start = span.start_time
     if start is None or not 0 <= start <= end:
         start = end
-    row["start_time"] = f"{start // 10**9}.{start % 10**9:09d}"
+    digits = str(start).zfill(10)
+    row["start_time"] = f"{digits[:-9]}.{digits[-9:]}"
     row["duration_ns"] = end - start
     row["event_date"] = _date(_event_time(get(names.CREATED_NS), end))
 
@@ -128,13 +122,15 @@ def read(span: ReadableSpan) -> list[Row]:
     value = get(names.TAGS)
     if value:
         row["tags"] = _tags(value)
-    if span.status.status_code is StatusCode.ERROR or "error_type" in row:
+    if span.status.status_code is _ERROR or "error_type" in row:
         row["status"] = "error"
     row["entry_id"] = entry_id(row["provider"], row["response_id"], trace_id, span_id)
 
     shares = handoff.ending.get(context.span_id) or price(attributes, start)
-    rows = [row, *[row.copy() for _ in shares[1:]]]
-    for line, share in zip(rows, shares, strict=True):
+    rows = [row]
+    for _ in shares[1:]:
+        rows.append(row.copy())
+    for line, share in zip(rows, shares):  # noqa: B905 - one for each
         if share.line:
             line["line"] = share.line
             line["response_model"] = str(share.call.model)[:MAX_TEXT]
@@ -226,8 +222,8 @@ def _add_usage(row: Row, call: Call, left_out: tuple[str, ...]) -> None:
                 status = CONTRADICTORY
                 continue
             usage[part] = text
-        if part in _TOKENS:
-            sums[_TOKENS[part]] += int(quantity)
+        if part in TOKEN_GROUPS:
+            sums[TOKEN_GROUPS[part]] += int(quantity)
     if usage or status != MISSING:
         fresh, output, read, written = sums
         row["input_tokens"] = prompt = fresh + read + written
@@ -269,37 +265,26 @@ def _add_charge(row: Row, charge: Charge) -> None:
         row["cost_estimated"] = True
         row["cost_reasons"] = [*row.get("cost_reasons", ()), "the amount is larger than the ledger can hold"]
         return
-    row["cost"] = text = _amount_text(cost)
+    row["cost"] = text = amount_text(cost)
     base = charge.cost_base_e18
     if base == cost:
         row["cost_base"] = text
     elif base is not None and -_MAX_AMOUNT <= base <= _MAX_AMOUNT:
-        row["cost_base"] = _amount_text(base)
-    fresh = output = cache = tools = 0
+        row["cost_base"] = amount_text(base)
+    sums = [0, 0, 0, 0, 0]
     details = {}
     for part, amount in charge.parts_e18.items():
-        if not amount:
-            continue
-        details[part] = _amount_text(amount)
-        group = _TOKENS.get(part)
-        if group == _FRESH:
-            fresh += amount
-        elif group == _OUTPUT:
-            output += amount
-        elif group is None:
-            tools += amount
-        else:
-            cache += amount
+        if amount:
+            details[part] = amount_text(amount)
+            sums[TOKEN_GROUPS.get(part, _TOOLS)] += amount
+    fresh, output, read, written, tools = sums
+    cache = read + written
     if details:
         row["cost_details"] = details
-    row["cost_input"] = _amount_text(fresh) if fresh else "0"
-    row["cost_output"] = _amount_text(output) if output else "0"
-    row["cost_cache"] = _amount_text(cache) if cache else "0"
-    row["cost_tools"] = _amount_text(tools) if tools else "0"
-
-
-def _amount_text(e18: int) -> str:
-    return f"0.{e18:018d}" if 0 <= e18 < _ONE else amount_text(e18)
+    row["cost_input"] = amount_text(fresh) if fresh else "0"
+    row["cost_output"] = amount_text(output) if output else "0"
+    row["cost_cache"] = amount_text(cache) if cache else "0"
+    row["cost_tools"] = amount_text(tools) if tools else "0"
 
 
 def _line(row: Row) -> bytes:

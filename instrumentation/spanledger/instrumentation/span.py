@@ -18,11 +18,12 @@ from spanledger.instrumentation.masking import masked
 from spanledger.instrumentation.wire.reading import Line, Reading
 from spanledger.pricing import handoff
 from spanledger.pricing.book import default_book
-from spanledger.pricing.call import Call, Charge, amount_text
+from spanledger.pricing.call import Call, amount_text
 from spanledger.pricing.usage import MISSING, Usage, totals
 from spanledger.tracking import Outcome, Recipient, recipients, remember_id
 
 _NOWHERE = Context()
+_CLIENT = SpanKind.CLIENT  # a look into an enum is slow in Python 3.11
 
 NEVER_SENT = frozenset(
     {
@@ -121,7 +122,7 @@ class CallSpan:
         self.span: Span = tracer.start_span(
             f"{operation} {request_model}" if request_model else operation,
             context,
-            SpanKind.CLIENT,
+            _CLIENT,
             start,
             start_time=self.start_ns,
         )
@@ -284,7 +285,7 @@ class CallSpan:
                     for line in reading.lines
                 ]
             )
-        _cost_attributes([p.charge for p in priced], end)
+        _add_cost(end, priced)
         return end
 
     def _set_error(self, kind: str, message: str) -> None:
@@ -298,28 +299,22 @@ class CallSpan:
         return f"<CallSpan {self.operation} {self.provider} {self.request_model}>"
 
 
-def _cost_attributes(charges: list[Charge], end: dict[str, Any]) -> None:
+def _add_cost(end: dict[str, Any], priced: list[handoff.Priced]) -> None:
     """The cost of all lines together, in the base currency where there are several lines."""
-    charge = charges[0]
+    charge = priced[0].charge
     end[names.COST_STATUS] = charge.status
     if charge.reasons:
         end[names.COST_REASONS] = charge.reasons
     if charge.priced_model:
         end[names.PRICED_MODEL] = charge.priced_model
-    if len(charges) == 1:
-        if charge.cost_e18 is not None:
-            end[names.COST] = _plain(charge.cost_e18)
-            end[names.COST_CURRENCY] = charge.currency
-    else:
-        base = [c.cost_base_e18 for c in charges]
-        if all(cost is not None for cost in base):
-            end[names.COST] = _plain(sum(cost for cost in base if cost is not None))
-            end[names.COST_CURRENCY] = charge.base_currency
-
-
-def _plain(e18: int) -> str:
-    """An amount without trailing zeros, for people who read it in a trace."""
-    return amount_text(e18).rstrip("0").rstrip(".")
+    cost, currency = charge.cost_e18, charge.currency
+    if len(priced) > 1:
+        base = [line.charge.cost_base_e18 for line in priced]
+        known = [each for each in base if each is not None]
+        cost, currency = sum(known) if len(known) == len(base) else None, charge.base_currency
+    if cost is not None:
+        end[names.COST] = amount_text(cost).rstrip("0").rstrip(".")  # for people who read it in a trace
+        end[names.COST_CURRENCY] = currency
 
 
 def _json(value: Any) -> str:

@@ -17,6 +17,7 @@ UNPRICED = "unpriced"
 USAGE_MISSING = "usage_missing"
 NOT_BILLED = "not_billed"
 FREE = "free"
+_NOT_EXACT = (ESTIMATED, UNPRICED, USAGE_MISSING)
 
 
 def amount(e18: int) -> Decimal:
@@ -26,9 +27,10 @@ def amount(e18: int) -> Decimal:
 
 def amount_text(e18: int) -> str:
     """`e18` units of 1e-18 in plain digits with 18 places, as ClickHouse's Decimal(38, 18) reads it."""
-    sign = "-" if e18 < 0 else ""
-    whole, fraction = divmod(abs(e18), 10**SCALE)
-    return f"{sign}{whole}.{fraction:018d}"
+    if e18 < 0:
+        return "-" + amount_text(-e18)
+    digits = str(e18).zfill(SCALE + 1)
+    return f"{digits[:-SCALE]}.{digits[-SCALE:]}"
 
 
 @dataclass(slots=True)
@@ -109,4 +111,4 @@ class Charge:
     @property
     def estimated(self) -> bool:
         """The row's `cost_estimated`: the amount is not the provider's bill to the last digit."""
-        return self.status in (ESTIMATED, UNPRICED, USAGE_MISSING)
+        return self.status in _NOT_EXACT

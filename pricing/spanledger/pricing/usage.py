@@ -86,22 +86,21 @@ class Totals(NamedTuple):
         return self.input_tokens + self.output_tokens
 
 
-_INPUT = frozenset(INPUT_PARTS)
-_CACHE_READ = frozenset(CACHE_READ_PARTS)
-_CACHE_WRITE = frozenset(CACHE_WRITE_PARTS)
-_OUTPUT = frozenset(OUTPUT_PARTS)
+FRESH, OUTPUT, READ, WRITTEN = range(4)
+TOKEN_GROUPS = {
+    **dict.fromkeys(INPUT_PARTS, FRESH),
+    **dict.fromkeys(OUTPUT_PARTS, OUTPUT),
+    **dict.fromkeys(CACHE_READ_PARTS, READ),
+    **dict.fromkeys(CACHE_WRITE_PARTS, WRITTEN),
+}
+"""Token part -> what it is summed under."""
 
 
 def totals(parts: Mapping[str, Quantity]) -> Totals:
     """The token totals of `parts`: input includes cached tokens, output includes reasoning."""
-    plain = read = written = output = 0
+    sums = [0, 0, 0, 0]
     for part, quantity in parts.items():
-        if part in _INPUT:
-            plain += int(quantity)
-        elif part in _OUTPUT:
-            output += int(quantity)
-        elif part in _CACHE_READ:
-            read += int(quantity)
-        elif part in _CACHE_WRITE:
-            written += int(quantity)
-    return Totals(plain + read + written, output, read, written, int(parts.get("output_reasoning", 0)))
+        if part in TOKEN_GROUPS:
+            sums[TOKEN_GROUPS[part]] += quantity if type(quantity) is int else int(quantity)
+    fresh, output, read, written = sums
+    return Totals(fresh + read + written, output, read, written, int(parts.get("output_reasoning", 0)))
