@@ -52,10 +52,52 @@ class AnthropicInstrumentor(SdkInstrumentor):
     sdk = sdks.ANTHROPIC
 
 
+class CerebrasInstrumentor(SdkInstrumentor):
+    """Cerebras's SDK."""
+
+    sdk = sdks.CEREBRAS
+
+
+class GroqInstrumentor(SdkInstrumentor):
+    """Groq's SDK."""
+
+    sdk = sdks.GROQ
+
+
+class MistralInstrumentor(SdkInstrumentor):
+    """Mistral's SDK, against La Plateforme."""
+
+    sdk = sdks.MISTRAL
+
+
+class MistralAzureInstrumentor(SdkInstrumentor):
+    """The Azure client of Mistral's SDK."""
+
+    sdk = sdks.MISTRAL_AZURE
+
+
+class MistralGoogleCloudInstrumentor(SdkInstrumentor):
+    """The Google Cloud client of Mistral's SDK."""
+
+    sdk = sdks.MISTRAL_GOOGLE_CLOUD
+
+
 class OpenAIInstrumentor(SdkInstrumentor):
     """OpenAI's SDK, against OpenAI, Azure and every compatible endpoint."""
 
     sdk = sdks.OPENAI
+
+
+class TogetherInstrumentor(SdkInstrumentor):
+    """Together's SDK."""
+
+    sdk = sdks.TOGETHER
+
+
+class WriterInstrumentor(SdkInstrumentor):
+    """Writer's SDK."""
+
+    sdk = sdks.WRITER
 
 
 INSTRUMENTORS: tuple[type[SdkInstrumentor], ...] = tuple(SdkInstrumentor.__subclasses__())

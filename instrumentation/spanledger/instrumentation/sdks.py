@@ -46,6 +46,46 @@ ANTHROPIC = Sdk(
     ),
     key_attributes=("api_key", "auth_token", "aws_access_key"),
 )
+CEREBRAS = Sdk(
+    name="cerebras",
+    requirement="cerebras-cloud-sdk >= 1.0, < 2",
+    waist="cerebras.cloud.sdk._base_client",
+    patch="base_client",
+    wire="openai",
+    provider="cerebras",
+)
+GROQ = Sdk(
+    name="groq",
+    requirement="groq >= 0.11, < 2",
+    waist="groq._base_client",
+    patch="base_client",
+    wire="openai",
+    provider="groq",
+)
+MISTRAL = Sdk(
+    name="mistral",
+    requirement="mistralai >= 3.0, < 4",
+    waist="mistralai.client.basesdk",
+    patch="mistral",
+    wire="mistral",
+    provider="mistral_ai",
+)
+MISTRAL_AZURE = Sdk(
+    name="mistral_azure",
+    requirement="mistralai >= 3.0, < 4",
+    waist="mistralai.azure.client.basesdk",
+    patch="mistral",
+    wire="mistral",
+    provider="azure.ai.inference",
+)
+MISTRAL_GOOGLE_CLOUD = Sdk(
+    name="mistral_google_cloud",
+    requirement="mistralai >= 3.0, < 4",
+    waist="mistralai.gcp.client.basesdk",
+    patch="mistral",
+    wire="mistral",
+    provider="gcp.vertex_ai",
+)
 OPENAI = Sdk(
     name="openai",
     requirement="openai >= 1.0, < 4",
@@ -54,4 +94,20 @@ OPENAI = Sdk(
     wire="openai",
     provider="openai",
     client_providers=(("Azure", "azure.ai.openai"), ("Bedrock", "aws.bedrock")),
+)
+TOGETHER = Sdk(
+    name="together",
+    requirement="together >= 2.0, < 4",
+    waist="together._base_client",
+    patch="base_client",
+    wire="openai",
+    provider="together",
+)
+WRITER = Sdk(
+    name="writer",
+    requirement="writer-sdk >= 1.0, < 4",
+    waist="writerai._base_client",
+    patch="base_client",
+    wire="writer",
+    provider="writer",
 )

@@ -38,6 +38,9 @@ class Endpoint:
     poll: bool = False
 
 
+_CHAT = Endpoint("chat", openai_chat.read, openai_chat.Stream)
+_COMPLETIONS = Endpoint("text_completion", openai_chat.read, openai_chat.Stream)
+_GENERATE_CONTENT = Endpoint("generate_content", openai_chat.read, openai_chat.Stream)
 _RESPONSES = Endpoint("chat", openai_responses.read, openai_responses.Stream)
 _RESPONSE_POLL = Endpoint("chat", openai_responses.read, openai_responses.Stream, poll=True)
 _TRANSCRIPTION = (openai_audio.read_transcription, openai_audio.TranscriptionStream)
@@ -46,8 +49,8 @@ _MESSAGES = Endpoint("chat", anthropic_messages.read, anthropic_messages.Stream)
 
 _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
     "openai": {
-        ("chat", "completions"): Endpoint("chat", openai_chat.read, openai_chat.Stream),
-        "completions": Endpoint("text_completion", openai_chat.read, openai_chat.Stream),
+        ("chat", "completions"): _CHAT,
+        "completions": _COMPLETIONS,
         "responses": _RESPONSES,
         ("responses", "compact"): _RESPONSES,
         "decisions": Endpoint("decision", openai_responses.read, openai_responses.Stream),
@@ -59,6 +62,16 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         ("audio", "translations"): Endpoint("translation", *_TRANSCRIPTION),
         ("audio", "speech"): Endpoint("speech", openai_audio.read_speech, openai_audio.SpeechStream),
         "moderations": Endpoint("moderation", openai_moderations.read, openai_moderations.Stream),
+        "rerank": Endpoint("rerank", openai_embeddings.read, openai_embeddings.Stream),
+    },
+    "writer": {
+        ("v1", "chat"): _CHAT,
+        "completions": _COMPLETIONS,
+        # billed, but what they consumed is not reported
+        ("applications", "*"): _GENERATE_CONTENT,
+        ("graphs", "question"): _GENERATE_CONTENT,
+        ("v1", "translation"): _GENERATE_CONTENT,
+        ("v1", "vision"): _GENERATE_CONTENT,
     },
     "anthropic": {
         ("v1", "messages"): _MESSAGES,
