@@ -202,11 +202,14 @@ class Patch:
             return None, options
         try:
             endpoint = find(self._sdk.wire, options.method, options.url)
-            if endpoint is None or not is_instrumentation_enabled() or not settings().enabled:
+            if endpoint is None:
+                return None, options
+            now, context = settings(), get_current()
+            if not now.enabled or (context and not is_instrumentation_enabled()):
                 return None, options
             request = _request_body(options)
             stream = bool(args[0] if args else kwargs.get("stream"))
-            server = self._server(client)
+            server = self._server(client, now)
             model = request.get("model")
             key_hash, key_alias = key_identity(self._sdk, client, options.headers)
             hide_usage = False
@@ -220,7 +223,7 @@ class Patch:
                 provider=server.provider,
                 request_model=model if isinstance(model, str) else "",
                 stream=stream,
-                context=get_current() if pending is None else pending.context,
+                context=context if pending is None else pending.context,
                 host=server.host,
                 port=server.port,
                 region=server.region,
@@ -234,9 +237,9 @@ class Patch:
             internal_error("starting a span")
             return None, options
 
-    def _server(self, client: Any) -> Server:
+    def _server(self, client: Any, now: Settings) -> Server:
         """Whom `client` calls; kept with the client for as long as its base URL and the settings stay."""
-        url, now = client.base_url, settings()
+        url = client.base_url
         server: Server | None = client.__dict__.get("_spanledger_server")
         if server is None or server.url is not url or server.settings is not now:
             host = url.host
