@@ -34,6 +34,11 @@ def key_identity(sdk: Sdk, client: Any, headers: Any) -> tuple[str, str]:
                 break
         else:
             return ("", "")
+    return identity_of(key)
+
+
+def identity_of(key: str) -> tuple[str, str]:
+    """(hash, alias) of an API key."""
     slot = hash(key)
     identity = _hashes.get(slot)
     if identity is None:
