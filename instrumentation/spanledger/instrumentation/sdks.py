@@ -18,6 +18,7 @@ class Sdk:
         provider: the provider of a client whose host is the SDK's own default.
         client_providers: a word in the client's class name -> provider, for classes that fix it.
         key_attributes: where the client keeps its API key, in the order to look.
+        operations: what its methods make, where that is less than its wire format has; all of these by default.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Sdk:
     provider: str
     client_providers: tuple[tuple[str, str], ...] = ()
     key_attributes: tuple[str, ...] = ("api_key",)
+    operations: tuple[str, ...] = ()
 
 
 ANTHROPIC = Sdk(
@@ -53,6 +55,7 @@ CEREBRAS = Sdk(
     patch="base_client",
     wire="openai",
     provider="cerebras",
+    operations=("chat", "text_completion"),
 )
 GROQ = Sdk(
     name="groq",
@@ -61,6 +64,7 @@ GROQ = Sdk(
     patch="base_client",
     wire="openai",
     provider="groq",
+    operations=("chat", "embeddings", "speech", "transcription", "translation"),
 )
 MISTRAL = Sdk(
     name="mistral",
@@ -102,6 +106,16 @@ TOGETHER = Sdk(
     patch="base_client",
     wire="openai",
     provider="together",
+    operations=(
+        "chat",
+        "embeddings",
+        "image_generation",
+        "rerank",
+        "speech",
+        "text_completion",
+        "transcription",
+        "translation",
+    ),
 )
 WRITER = Sdk(
     name="writer",
@@ -110,4 +124,5 @@ WRITER = Sdk(
     patch="base_client",
     wire="writer",
     provider="writer",
+    operations=("chat", "generate_content", "text_completion"),
 )
