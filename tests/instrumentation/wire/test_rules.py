@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spanledger.pricing.usage import CONTRADICTORY, ESTIMATED, INCOMPLETE, MISSING, REPORTED, Quantity, totals
-from tests.instrumentation.wire import fixtures
+from tests.instrumentation.wire import fixtures, rules_others
 
 
 def parts(**quantities: Quantity) -> dict[str, Quantity]:
@@ -272,6 +272,13 @@ SUMS = {
     "openai/transcription_tokens": 139,
 }
 """The provider's own total, where the fixture states one that its parts are told by."""
+
+
+PARTS |= rules_others.PARTS
+STATUS |= rules_others.STATUS
+UNMAPPED |= rules_others.UNMAPPED
+OTHER |= rules_others.OTHER
+SUMS |= rules_others.SUMS
 
 
 def test_every_fixture_has_its_parts() -> None:

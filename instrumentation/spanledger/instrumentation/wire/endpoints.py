@@ -10,6 +10,7 @@ from typing import Any
 from spanledger.instrumentation.wire import (
     anthropic_complete,
     anthropic_messages,
+    mistral,
     openai_audio,
     openai_chat,
     openai_embeddings,
@@ -47,7 +48,29 @@ _TRANSCRIPTION = (openai_audio.read_transcription, openai_audio.TranscriptionStr
 _IMAGES = Endpoint("image_generation", openai_images.read, openai_images.Stream)
 _MESSAGES = Endpoint("chat", anthropic_messages.read, anthropic_messages.Stream)
 
+_MISTRAL_CHAT = Endpoint("chat", mistral.read_chat, mistral.ChatStream)
+_MISTRAL_CONVERSATION = Endpoint("chat", mistral.read_conversation, mistral.ConversationStream)
+
 _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
+    "mistral": {
+        ("chat", "completions"): _MISTRAL_CHAT,
+        ("agents", "completions"): _MISTRAL_CHAT,
+        ("fim", "completions"): Endpoint("text_completion", mistral.read_chat, mistral.ChatStream),
+        "rawPredict": _MISTRAL_CHAT,
+        "streamRawPredict": _MISTRAL_CHAT,
+        "responses": _RESPONSES,
+        "conversations": _MISTRAL_CONVERSATION,
+        ("conversations", "*"): _MISTRAL_CONVERSATION,
+        "restart": _MISTRAL_CONVERSATION,
+        "embeddings": Endpoint("embeddings", mistral.read_chat, mistral.ChatStream),
+        "moderations": Endpoint("moderation", mistral.read_chat, mistral.ChatStream),
+        "classifications": Endpoint("classification", mistral.read_chat, mistral.ChatStream),
+        "ocr": Endpoint("ocr", mistral.read_ocr, mistral.ChatStream),
+        ("audio", "transcriptions"): Endpoint(
+            "transcription", mistral.read_transcription, mistral.TranscriptionStream
+        ),
+        ("audio", "speech"): Endpoint("speech", openai_audio.read_speech, openai_audio.SpeechStream),
+    },
     "openai": {
         ("chat", "completions"): _CHAT,
         "completions": _COMPLETIONS,
@@ -98,7 +121,7 @@ def find(format: str, method: str, url: str) -> Endpoint | None:
     method = method.upper()
     if method == "POST":
         table = _POST[format]
-        found = table.get((before, last)) or table.get(last)
+        found = table.get((before, last)) or table.get(last) or table.get((before, "*"))
         if found is not None or format != "anthropic":
             return found
         if last in _BEDROCK and head.rpartition("/")[0].endswith("/model"):

@@ -1,0 +1,319 @@
+"""What the patches of SDKs that send their requests by an HTTP client of their own share.
+
+A patch hooks its SDK's waist (`Hooks`), starts a call where a request is billable (`Caller.begin`), and tells the
+call what came of it: a response, read or not (`HttpCall.responded`), a body parsed by the SDK (`HttpCall.ended`), an
+error (`HttpCall.failed`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import orjson
+from opentelemetry import trace
+from opentelemetry.context import attach, detach, get_current
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
+from spanledger.attribution import without_baggage
+from spanledger.failures import internal_error
+from spanledger.instrumentation.hosts import region_of_host
+from spanledger.instrumentation.keys import key_identity
+from spanledger.instrumentation.patches import WaistNotFound
+from spanledger.instrumentation.sdks import Sdk
+from spanledger.instrumentation.span import NEVER_SENT, CallSpan
+from spanledger.instrumentation.stream import BodyReader, Watch, tap
+from spanledger.instrumentation.wire.endpoints import Endpoint, find
+from spanledger.instrumentation.wire.reading import Reading, StreamReader
+from spanledger.pricing.book import default_book
+from spanledger.pricing.names import canonical_provider
+from spanledger.pricing.usage import MISSING, Usage
+from spanledger.settings import settings
+from spanledger.tracking import remember
+from spanledger.version import __version__
+
+_STREAMS = ("text/event-stream", "application/x-ndjson", "application/stream+json")
+_LONGEST_OPTION = 256
+_NOT_CONNECTED = NEVER_SENT | {"NewConnectionError", "ClientConnectorError", "ConnectionRefusedError", "InvalidURL"}
+_SENT = frozenset(
+    {"TransportError", "RequestException", "ClientError", "TimeoutError", "Timeout", "APIConnectionError"}
+)
+
+
+class Hooks:
+    """Hooks put in place of an SDK's own functions, all or none; `remove` restores them."""
+
+    def __init__(self, module: ModuleType, hooks: Iterable[tuple[str, str, Callable[[Any], Any]]]) -> None:
+        """
+        Parameters:
+            module: the waist.
+            hooks: class in `module`, function of the class, and what makes the hook of the function.
+
+        Raises:
+            WaistNotFound: `module` has no such class, or it no such function.
+        """
+        self._originals: list[tuple[type, str, Any, Any]] = []
+        try:
+            for kind, name, hook in hooks:
+                owner = getattr(module, kind)
+                original = owner.__dict__[name]
+                self._originals.append((owner, name, original, functools.wraps(original)(hook(original))))
+        except (AttributeError, KeyError) as error:
+            raise WaistNotFound(f"{module.__name__} has no {error}: its version is not one we know") from error
+        for owner, name, _, hooked in self._originals:
+            setattr(owner, name, hooked)
+
+    def remove(self) -> None:
+        """Restore the SDK; where another patch lies over ours, ours stays below it."""
+        for owner, name, original, hooked in self._originals:
+            if owner.__dict__.get(name) is hooked:
+                setattr(owner, name, original)
+
+
+class Caller:
+    """Starts the calls of one SDK."""
+
+    def __init__(self, sdk: Sdk, tracer_provider: Any = None) -> None:
+        self.sdk = sdk
+        self.active = True
+        self._tracer = trace.get_tracer(f"spanledger.{sdk.name}", __version__, tracer_provider)
+        default_book().prepare(sdk.provider)
+
+    def begin(
+        self,
+        url: str,
+        request: Mapping[str, Any],
+        *,
+        method: str = "POST",
+        stream: bool = False,
+        key: str = "",
+        provider: str = "",
+        endpoint: Endpoint | None = None,
+    ) -> HttpCall | None:
+        """Start the span of a billable call; None for any other request, and if anything goes wrong.
+
+        Parameters:
+            url: the whole URL.
+            request: the body, of which only short options are kept.
+            key: the API key, with or without `Bearer`.
+            provider: who serves the call, where the SDK or its URL's path tells better than the host.
+            endpoint: what the call is; by default what `wire/endpoints.py` says of `method` and `url`.
+        """
+        try:
+            endpoint = endpoint or find(self.sdk.wire, method, url)
+            if not self.active or endpoint is None or not is_instrumentation_enabled():
+                return None
+            now = settings()
+            if not now.enabled:
+                return None
+            server = _server(url)
+            model = request.get("model")
+            key_hash, key_alias = key_identity(self.sdk, None, {"authorization": key} if key else None)
+            call = CallSpan(
+                self._tracer,
+                operation=endpoint.operation,
+                provider=now.hosts.get(f"{server.host}:{server.port}")
+                or now.hosts.get(server.host)
+                or provider
+                or canonical_provider(server.host),
+                request_model=model if isinstance(model, str) else "",
+                stream=stream,
+                context=get_current(),
+                host=server.host,
+                port=server.port,
+                region=region_of_host(server.host),
+                api_key_hash=key_hash,
+                api_key_alias=key_alias,
+            )
+            return HttpCall(call, endpoint, options(request))
+        except Exception:
+            internal_error("starting a span")
+            return None
+
+
+class HttpCall:
+    """One call on its way; its methods never raise."""
+
+    __slots__ = ("_attempts", "_tokens", "endpoint", "request", "span", "watched")
+
+    def __init__(self, span: CallSpan, endpoint: Endpoint, request: Mapping[str, Any]) -> None:
+        self.span = span
+        self.endpoint = endpoint
+        self.request = request
+        self.watched = False
+        self._attempts = 0
+        self._tokens: Any = None
+
+    def __enter__(self) -> HttpCall:
+        """The call is `current` inside the block, and its span OpenTelemetry's current one."""
+        context = trace.set_span_in_context(self.span.span, without_baggage(self.span.context))
+        self._tokens = attach(context), current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        detach(self._tokens[0])
+        current.reset(self._tokens[1])
+
+    def attempt(self) -> None:
+        """The SDK sends the request; what comes after the first time is a retry."""
+        self.span.retries = self._attempts
+        self._attempts += 1
+
+    def reader(self) -> StreamReader:
+        """A reader of the call's stream."""
+        return self.endpoint.stream_reader(self.request)
+
+    def responded(self, response: Any, *, stream: bool = False) -> None:
+        """`response`, of httpx or httpx2, is here; one that is not read yet is watched until its end.
+
+        Parameters:
+            stream: the body is a stream of events, whatever its content type says.
+        """
+        try:
+            if response.status_code >= 400:
+                self.refused(response.status_code, _text(response))
+            elif hasattr(response, "_content"):
+                self.settle(self.read(response.content))
+            else:
+                self._watch(response, stream)
+        except Exception:
+            internal_error("reading a response")
+
+    def ended(self, body: object, result: Any = None) -> None:
+        """The plain body, parsed, is here.
+
+        Parameters:
+            result: what the program gets; `cost_of` knows it then.
+        """
+        try:
+            if result is not None:
+                remember(result, self.span)
+            self.settle(self.endpoint.read(body if isinstance(body, dict) else {}, self.request))
+        except Exception:
+            internal_error("reading a response")
+
+    def refused(self, status: int, message: str = "") -> None:
+        """The provider answered with the HTTP error `status`: nothing is billed."""
+        self.span.end(Reading(usage=Usage(status=MISSING), error=(str(status), message)), not_billed=True)
+
+    def failed(self, error: BaseException) -> None:
+        """The SDK raised `error` instead of an answer."""
+        try:
+            if not self.watched:
+                reading = Reading(usage=Usage(status=MISSING))
+                self.span.end(reading, error=error, not_billed=not may_be_billed(error))
+        except Exception:
+            internal_error("recording a failed call")
+
+    def broken(self, reader: StreamReader, error: BaseException) -> None:
+        """Reading the stream raised `error`."""
+        try:
+            self.span.end(reader.reading(), error=error)
+        except Exception:
+            internal_error("reading a stream")
+
+    def settle(self, reading: Reading) -> None:
+        """End the span with what `reading` says."""
+        self.span.end(reading)
+
+    def read(self, content: bytes) -> Reading:
+        """The reading of a plain body."""
+        try:
+            body = orjson.loads(content)
+        except ValueError:
+            body = None
+        return self.endpoint.read(body if isinstance(body, dict) else {}, self.request)
+
+    def _watch(self, response: Any, stream: bool) -> None:
+        content_type = response.headers.get("content-type", "")
+        reader: Any = self.reader() if stream or content_type.startswith(_STREAMS) else BodyReader(self.read)
+        decoder = None
+        if response.headers.get("content-encoding", "identity") != "identity":
+            decoder = response._get_content_decoder()
+            del response._decoder  # the response makes one of its own
+        watch = Watch(self.span, reader, self.settle, content_type=content_type, decoder=decoder)
+        self.watched = True
+        remember(response, self.span)
+        response.stream = tap(response.stream, watch)
+
+
+current: ContextVar[HttpCall | None] = ContextVar("spanledger-http-call", default=None)
+
+
+class _Server(NamedTuple):
+    host: str
+    port: int | None
+
+
+@lru_cache(maxsize=1024)
+def _server(url: str) -> _Server:
+    parts = urlsplit(url)
+    return _Server(parts.hostname or "", parts.port)
+
+
+def options(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The short options of a request: nothing of its content is kept for as long as its answer takes."""
+    return {
+        name: value
+        for name, value in request.items()
+        if isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= _LONGEST_OPTION)
+    }
+
+
+def request_of(request: Any) -> Mapping[str, Any]:
+    """The body of a request of httpx or httpx2: JSON, or the fields of a form."""
+    content = getattr(request, "_content", None)
+    if content is not None:
+        try:
+            body = orjson.loads(content) if content else None
+        except ValueError:
+            body = None
+        return body if isinstance(body, dict) else {}
+    fields = getattr(request.stream, "fields", ())
+    return {field.name: field.value for field in fields if isinstance(getattr(field, "value", None), str)}
+
+
+def may_be_billed(error: BaseException) -> bool:
+    """Whether the provider may have generated something for a call that raised `error`.
+
+    Not after an HTTP error status, nor where the request never left. Looks at what `error` was raised from, since
+    SDKs wrap what their HTTP client raises.
+    """
+    if not isinstance(error, Exception):
+        return True  # cancelled or interrupted while the provider worked
+    sent = False
+    for cause in _causes(error):
+        if (status := _status(cause)) is not None:
+            return status < 400
+        names = {kind.__name__ for kind in type(cause).__mro__}
+        if names & _NOT_CONNECTED:
+            return False
+        sent = sent or bool(names & _SENT)
+    return sent
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    for _ in range(8):
+        if cause is None:
+            return
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _status(error: BaseException) -> int | None:
+    for holder in (error, getattr(error, "response", None)):
+        for name in ("status_code", "http_status", "status"):
+            status = getattr(holder, name, None)
+            if isinstance(status, int) and status >= 100:
+                return status
+    return None
+
+
+def _text(response: Any) -> str:
+    return response.text if hasattr(response, "_content") else str(response.reason_phrase)

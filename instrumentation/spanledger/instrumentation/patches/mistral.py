@@ -1,0 +1,95 @@
+"""mistralai: `BaseSDK.do_request`, which every method of its clients (La Plateforme, Azure, Google Cloud) goes through.
+
+`SDKHooks.before_request`, which the SDK calls once an attempt, counts the retries.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from spanledger.failures import internal_error
+from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, current, request_of
+from spanledger.instrumentation.sdks import Sdk
+
+
+class Patch:
+    """The hooks of one of Mistral's clients; `remove` takes them off."""
+
+    def __init__(self, sdk: Sdk, module: ModuleType, tracer_provider: Any = None) -> None:
+        """
+        Raises:
+            WaistNotFound: `module` has no such base class.
+        """
+        self._caller = Caller(sdk, tracer_provider)
+        self._provider = "" if sdk.provider == "mistral_ai" else sdk.provider  # the host tells it of La Plateforme's
+        self._hooks = Hooks(
+            module,
+            (("BaseSDK", "do_request", self._do_request), ("BaseSDK", "do_request_async", self._do_request_async)),
+        )
+        sdk_hooks = import_module("._hooks.sdkhooks", module.__package__)
+        self._attempts = Hooks(sdk_hooks, (("SDKHooks", "before_request", self._before_request),))
+
+    def remove(self) -> None:
+        """Restore the SDK; calls in flight still end their spans."""
+        self._caller.active = False
+        self._hooks.remove()
+        self._attempts.remove()
+
+    def _do_request(self, original: Any) -> Any:
+        def do_request(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            call = self._begin(request)
+            if call is None:
+                return original(sdk, hook_ctx, request, *args, **kwargs)
+            try:
+                with call:
+                    response = original(sdk, hook_ctx, request, *args, **kwargs)
+            except BaseException as error:
+                call.failed(error)
+                raise
+            call.responded(response)
+            return response
+
+        return do_request
+
+    def _do_request_async(self, original: Any) -> Any:
+        async def do_request_async(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            call = self._begin(request)
+            if call is None:
+                return await original(sdk, hook_ctx, request, *args, **kwargs)
+            try:
+                with call:
+                    response = await original(sdk, hook_ctx, request, *args, **kwargs)
+            except BaseException as error:
+                call.failed(error)
+                raise
+            call.responded(response)
+            return response
+
+        return do_request_async
+
+    def _before_request(self, original: Any) -> Any:
+        def before_request(hooks: Any, *args: Any, **kwargs: Any) -> Any:
+            call = current.get()
+            if call is not None:
+                call.attempt()
+            return original(hooks, *args, **kwargs)
+
+        return before_request
+
+    def _begin(self, request: Any) -> HttpCall | None:
+        try:
+            url = request.url
+            path = "/fim/completions" if url.fragment == "fim" else url.path  # Google Cloud has one path for both
+            return self._caller.begin(
+                f"{url.scheme}://{url.netloc.decode()}{path}",
+                request_of(request),
+                method=request.method,
+                stream="text/event-stream" in request.headers.get("accept", ""),
+                provider=self._provider,
+                key=request.headers.get("authorization") or request.headers.get("api-key") or "",
+            )
+        except Exception:
+            internal_error("starting a span")
+            return None

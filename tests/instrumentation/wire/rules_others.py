@@ -1,0 +1,38 @@
+"""The parts of the fixtures of providers whose SDKs have an HTTP client of their own; `test_rules.py` tests them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spanledger.pricing.usage import MISSING, Quantity
+
+PARTS: dict[str, dict[str, Quantity]] = {
+    "mistral/chat_cached": {"cache_read": 640, "input": 1000 - 640, "output": 50},
+    "mistral/chat_audio": {"input": 12, "output": 30, "audio_second": 30},
+    "mistral/fim": {"input": 8, "output": 9},
+    "mistral/embeddings": {"input": 15, "output": 0},
+    "mistral/ocr": {"page": 29},
+    "mistral/transcription": {"input": 4, "output": 635, "audio_second": 203},
+    "mistral/conversation": {
+        "input": 188,
+        "output": 55,
+        "input_tool_use": 7112,
+        "web_search": 1,
+        "file_search": 2,
+        "tool_call": 3,
+    },
+    "mistral/conversation_error": {},
+    "mistral/speech_stream": {"input": 10, "output_audio": 120},
+    "mistral/moderation": {},
+}
+STATUS: dict[str, str] = {"mistral/conversation_error": MISSING}
+UNMAPPED: dict[str, dict[str, Quantity]] = {}
+OTHER: dict[str, dict[str, Any]] = {
+    "mistral/chat_cached": {"service_tier": "priority", "response_id": "cmpl-1"},
+    "mistral/ocr": {"response_model": "mistral-ocr-2505-completion"},
+    "mistral/transcription": {"response_model": "voxtral-mini-2507"},
+    "mistral/conversation": {"response_model": "mistral-medium-2505", "response_id": ""},
+    "mistral/conversation_error": {"error": ("3000", "No.")},
+}
+SUMS = {"mistral/chat_cached": 1050, "mistral/conversation": 7355}
+"""The provider's own total, where the fixture states one that its parts are told by."""
