@@ -125,6 +125,21 @@ _HOST_SUFFIXES = (
     (".modal.direct", "modal"),
 )
 
+_BEDROCK_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+
+
+def hosts_of_providers() -> dict[str, list[str]]:
+    """Provider -> the hosts that are known as its own; `*` stands for a name of the customer's or a region."""
+    found: dict[str, list[str]] = {}
+    for host, provider in _HOSTS.items():
+        found.setdefault(provider, []).append(host)
+    for suffix in _BEDROCK_SUFFIXES:
+        found.setdefault("aws.bedrock", []).append(f"bedrock*{suffix}")
+    for suffix, provider in _HOST_SUFFIXES:
+        found.setdefault(provider, []).append(f"*{suffix}")
+    return {provider: sorted(found[provider]) for provider in sorted(found)}
+
+
 GEOS = frozenset({"us", "us-gov", "eu", "apac", "jp", "au", "ca", "sa", "me", "af", "in", "global"})
 """Geographies that prefix a Bedrock inference profile (`eu.anthropic.claude-...`):
 https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
@@ -147,7 +162,7 @@ def canonical_provider(name: str) -> str:
         return _ALIASES[text]
     if host in _HOSTS:
         return _HOSTS[host]
-    if host.startswith("bedrock") and host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
+    if host.startswith("bedrock") and host.endswith(_BEDROCK_SUFFIXES):
         return "aws.bedrock"
     for suffix, provider in _HOST_SUFFIXES:
         if host.endswith(suffix):

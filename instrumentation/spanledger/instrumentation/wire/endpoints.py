@@ -103,6 +103,12 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
 }
 """Wire format -> the last two segments of the path, or the last alone -> endpoint."""
 
+
+def operations(format: str) -> tuple[str, ...]:
+    """What the calls of a wire format are, in the order of the alphabet."""
+    return tuple(sorted({endpoint.operation for endpoint in _POST[format].values()}))
+
+
 _BEDROCK = frozenset({"invoke", "invoke-with-response-stream"})
 _VERTEX = frozenset({"rawPredict", "streamRawPredict"})
 
