@@ -21,6 +21,7 @@ from tests import recordings
 pytestmark = [pytest.mark.recordings, recordings.needed, pytest.mark.timeout(600)]
 
 PROVIDERS = {
+    "cohere": "cohere",
     "mistral": "mistral_ai",
 }
 """Provider of the recordings -> provider of the rows."""

@@ -58,6 +58,12 @@ class CerebrasInstrumentor(SdkInstrumentor):
     sdk = sdks.CEREBRAS
 
 
+class CohereInstrumentor(SdkInstrumentor):
+    """Cohere's SDK, against Cohere's own servers, Amazon's and Oracle's."""
+
+    sdk = sdks.COHERE
+
+
 class GroqInstrumentor(SdkInstrumentor):
     """Groq's SDK."""
 

@@ -57,6 +57,14 @@ CEREBRAS = Sdk(
     provider="cerebras",
     operations=("chat", "text_completion"),
 )
+COHERE = Sdk(
+    name="cohere",
+    requirement="cohere >= 7.0, < 8",
+    waist="cohere.core.http_client",
+    patch="cohere",
+    wire="cohere",
+    provider="cohere",
+)
 GROQ = Sdk(
     name="groq",
     requirement="groq >= 0.11, < 2",

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from spanledger.pricing.usage import MISSING, Quantity
+from spanledger.pricing.usage import ESTIMATED, REPORTED, Quantity
 
 PARTS: dict[str, dict[str, Quantity]] = {
+    "cohere/chat": {"input": 5, "output": 10},
+    "cohere/chat_broken": {},
+    "cohere/chat_v1": {"input": 7, "output": 149},
+    "cohere/generate": {"input": 7, "output": 129},
+    "cohere/embed": {"input": 2, "input_image": 1024},
+    "cohere/embed_images": {"image": 3},
+    "cohere/rerank": {"search_unit": 2},
+    "cohere/classify": {},
+    "cohere/parse": {"page": 12},
+    "cohere/tokens_alone": {"input": 71, "output": 12},
     "mistral/chat_cached": {"cache_read": 640, "input": 1000 - 640, "output": 50},
     "mistral/chat_audio": {"input": 12, "output": 30, "audio_second": 30},
     "mistral/fim": {"input": 8, "output": 9},
@@ -25,9 +35,18 @@ PARTS: dict[str, dict[str, Quantity]] = {
     "mistral/speech_stream": {"input": 10, "output_audio": 120},
     "mistral/moderation": {},
 }
-STATUS: dict[str, str] = {"mistral/conversation_error": MISSING}
-UNMAPPED: dict[str, dict[str, Quantity]] = {}
+STATUS: dict[str, str] = {
+    "cohere/classify": REPORTED,
+    "cohere/tokens_alone": ESTIMATED,
+}
+UNMAPPED: dict[str, dict[str, Quantity]] = {
+    "cohere/chat": {"cached_tokens": 64},
+    "cohere/classify": {"classifications": 4},
+}
 OTHER: dict[str, dict[str, Any]] = {
+    "cohere/chat": {"response_id": "33c65ef0", "finish_reasons": ("COMPLETE",)},
+    "cohere/chat_v1": {"response_id": "dcdb9a85", "finish_reasons": ("COMPLETE",)},
+    "cohere/generate": {"response_id": "64c671fc", "finish_reasons": ("COMPLETE",)},
     "mistral/chat_cached": {"service_tier": "priority", "response_id": "cmpl-1"},
     "mistral/ocr": {"response_model": "mistral-ocr-2505-completion"},
     "mistral/transcription": {"response_model": "voxtral-mini-2507"},

@@ -10,6 +10,7 @@ from typing import Any
 from spanledger.instrumentation.wire import (
     anthropic_complete,
     anthropic_messages,
+    cohere,
     mistral,
     openai_audio,
     openai_chat,
@@ -52,6 +53,16 @@ _MISTRAL_CHAT = Endpoint("chat", mistral.read_chat, mistral.ChatStream)
 _MISTRAL_CONVERSATION = Endpoint("chat", mistral.read_conversation, mistral.ConversationStream)
 
 _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
+    "cohere": {
+        "chat": Endpoint("chat", cohere.read, cohere.Stream),
+        "generate": Endpoint("text_completion", cohere.read, cohere.Stream),
+        "summarize": Endpoint("text_completion", cohere.read, cohere.Stream),
+        "embed": Endpoint("embeddings", cohere.read, cohere.Stream),
+        "rerank": Endpoint("rerank", cohere.read, cohere.Stream),
+        "classify": Endpoint("classification", cohere.read, cohere.Stream),
+        "parse": Endpoint("ocr", cohere.read, cohere.Stream),
+        ("audio", "transcriptions"): Endpoint("transcription", cohere.read, cohere.Stream),
+    },
     "mistral": {
         ("chat", "completions"): _MISTRAL_CHAT,
         ("agents", "completions"): _MISTRAL_CHAT,
