@@ -239,13 +239,15 @@ class Patch:
 
     def _server(self, client: Any, now: Settings) -> Server:
         """Whom `client` calls; kept with the client for as long as its base URL and the settings stay."""
-        url = client.base_url
-        server: Server | None = client.__dict__.get("_spanledger_server")
-        if server is None or server.url is not url or server.settings is not now:
+        own: dict[str, Any] = client.__dict__
+        its_url = own.get("_base_url")  # openai's `base_url` imports a module each time
+        server: Server | None = own.get("_spanledger_server")
+        if server is None or server.url is not its_url or server.settings is not now or its_url is None:
+            url = client.base_url
             host = url.host
             provider = now.hosts.get(f"{host}:{url.port}") or now.hosts.get(host) or self._provider(client, host)
-            server = Server(url, now, host, url.port, region_of_host(host), provider)
-            client.__dict__["_spanledger_server"] = server
+            server = Server(its_url, now, host, url.port, region_of_host(host), provider)
+            own["_spanledger_server"] = server
         return server
 
     def _provider(self, client: Any, host: str) -> str:
