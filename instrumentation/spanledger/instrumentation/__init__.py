@@ -64,6 +64,12 @@ class CohereInstrumentor(SdkInstrumentor):
     sdk = sdks.COHERE
 
 
+class GoogleGenAIInstrumentor(SdkInstrumentor):
+    """Google's Gen AI SDK, against the Gemini Developer API and Vertex AI."""
+
+    sdk = sdks.GOOGLE_GENAI
+
+
 class GroqInstrumentor(SdkInstrumentor):
     """Groq's SDK."""
 

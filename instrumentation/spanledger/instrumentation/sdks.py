@@ -16,7 +16,7 @@ class Sdk:
         patch: the module in `patches/` that knows how.
         wire: which wire format its endpoints speak: a key of the tables in `wire/endpoints.py`.
         provider: the provider of a client whose host is the SDK's own default.
-        client_providers: a word in the client's class name -> provider, for classes that fix it.
+        client_providers: a word in the client's class name, or a mode that it has -> provider, where that fixes it.
         key_attributes: where the client keeps its API key, in the order to look.
         operations: what its methods make, where that is less than its wire format has; all of these by default.
     """
@@ -64,6 +64,15 @@ COHERE = Sdk(
     patch="cohere",
     wire="cohere",
     provider="cohere",
+)
+GOOGLE_GENAI = Sdk(
+    name="google_genai",
+    requirement="google-genai >= 3.0, < 4",
+    waist="google.genai._api_client",
+    patch="google_genai",
+    wire="gemini",
+    provider="gcp.gemini",
+    client_providers=(("vertexai", "gcp.vertex_ai"),),
 )
 GROQ = Sdk(
     name="groq",

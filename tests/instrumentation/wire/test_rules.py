@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spanledger.pricing.usage import CONTRADICTORY, ESTIMATED, INCOMPLETE, MISSING, REPORTED, Quantity, totals
-from tests.instrumentation.wire import fixtures, rules_others
+from tests.instrumentation.wire import fixtures, rules_gemini, rules_others
 
 
 def parts(**quantities: Quantity) -> dict[str, Quantity]:
@@ -274,11 +274,12 @@ SUMS = {
 """The provider's own total, where the fixture states one that its parts are told by."""
 
 
-PARTS |= rules_others.PARTS
-STATUS |= rules_others.STATUS
-UNMAPPED |= rules_others.UNMAPPED
-OTHER |= rules_others.OTHER
-SUMS |= rules_others.SUMS
+for _rules in (rules_gemini, rules_others):
+    PARTS |= _rules.PARTS
+    STATUS |= _rules.STATUS
+    UNMAPPED |= _rules.UNMAPPED
+    OTHER |= _rules.OTHER
+    SUMS |= _rules.SUMS
 
 
 def test_every_fixture_has_its_parts() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spanledger.instrumentation.wire import anthropic_messages, endpoints, openai_usage
+from spanledger.instrumentation.wire import anthropic_messages, endpoints, gemini_interactions, openai_usage
 from spanledger.pricing import usage
 
 PAGE = (Path(__file__).parents[3] / "docs" / "usage.md").read_text(encoding="utf-8")
@@ -15,7 +15,16 @@ STATUSES = (usage.REPORTED, usage.INCOMPLETE, usage.ESTIMATED, usage.CONTRADICTO
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*usage.PARTS, *STATUSES, *openai_usage.INFORMATIONAL, *anthropic_messages.INFORMATIONAL})
+    "name",
+    sorted(
+        {
+            *usage.PARTS,
+            *STATUSES,
+            *openai_usage.INFORMATIONAL,
+            *anthropic_messages.INFORMATIONAL,
+            *gemini_interactions.INFORMATIONAL,
+        }
+    ),
 )
 def test_the_page_names_it(name: str) -> None:
     assert f"`{name}`" in PAGE

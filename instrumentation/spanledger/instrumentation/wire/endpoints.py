@@ -11,6 +11,8 @@ from spanledger.instrumentation.wire import (
     anthropic_complete,
     anthropic_messages,
     cohere,
+    gemini,
+    gemini_interactions,
     mistral,
     openai_audio,
     openai_chat,
@@ -48,6 +50,8 @@ _RESPONSE_POLL = Endpoint("chat", openai_responses.read, openai_responses.Stream
 _TRANSCRIPTION = (openai_audio.read_transcription, openai_audio.TranscriptionStream)
 _IMAGES = Endpoint("image_generation", openai_images.read, openai_images.Stream)
 _MESSAGES = Endpoint("chat", anthropic_messages.read, anthropic_messages.Stream)
+_GENERATE = Endpoint("chat", gemini.read, gemini.Stream)
+_EMBED = Endpoint("embeddings", gemini.read, gemini.Stream)
 
 _MISTRAL_CHAT = Endpoint("chat", mistral.read_chat, mistral.ChatStream)
 _MISTRAL_CONVERSATION = Endpoint("chat", mistral.read_conversation, mistral.ConversationStream)
@@ -111,8 +115,18 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         ("v1", "messages"): _MESSAGES,
         ("v1", "complete"): Endpoint("text_completion", anthropic_complete.read, anthropic_complete.Stream),
     },
+    "gemini": {
+        "generateContent": _GENERATE,
+        "streamGenerateContent": _GENERATE,
+        "embedContent": _EMBED,
+        "batchEmbedContents": _EMBED,
+        "predict": Endpoint("image_generation", gemini.read_predict, gemini.Stream),
+        ("embedding", "predict"): Endpoint("embeddings", gemini.read_predict, gemini.Stream),
+        "interactions": Endpoint("chat", gemini_interactions.read, gemini_interactions.Stream),
+        "decisions": Endpoint("decision", gemini_interactions.read, gemini_interactions.Stream),
+    },
 }
-"""Wire format -> the last two segments of the path, or the last alone -> endpoint."""
+"""Wire format -> the last two segments of the path, or the last alone (Gemini's verb) -> endpoint."""
 
 
 def operations(format: str) -> tuple[str, ...]:
@@ -129,7 +143,7 @@ def find(format: str, method: str, url: str) -> Endpoint | None:
     """The endpoint of a call; None if it is not billed (files, models, batches, token counts, ...).
 
     Parameters:
-        format: `openai` or `anthropic`.
+        format: a key of the table above.
         method: HTTP method, in any case.
         url: whole or only its path, with or without a query.
     """
@@ -138,6 +152,9 @@ def find(format: str, method: str, url: str) -> Endpoint | None:
     method = method.upper()
     if method == "POST":
         table = _POST[format]
+        if format == "gemini":
+            model, _, verb = last.rpartition(":")
+            return (table.get(("embedding", verb)) if _embeds(model) else None) or table.get(verb)
         found = table.get((before, last)) or table.get(last) or table.get((before, "*"))
         if found is not None or format != "anthropic":
             return found
@@ -148,3 +165,8 @@ def find(format: str, method: str, url: str) -> Endpoint | None:
     if method == "GET" and format == "openai" and before == "responses":
         return _RESPONSE_POLL
     return None
+
+
+def _embeds(model: str) -> bool:
+    """Whether a model on Vertex AI makes embeddings: `gemini-embedding-001`, `textembedding-gecko@003`."""
+    return "embedding" in model

@@ -1,0 +1,302 @@
+"""google-genai: `BaseApiClient._request`, below every method of `models`, and `do_request` of its generated client.
+
+`_request` is one call with its retries: automatic function calling passes it once a turn. A stream comes as an
+`HttpResponse`, whose segments are read in passing, parsed as the SDK has them, over httpx, aiohttp and requests
+alike. Interactions go by a client of another make, which is imported when first used.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator
+from importlib import import_module
+from inspect import iscoroutinefunction
+from types import ModuleType
+from typing import Any
+
+import orjson
+
+from spanledger.failures import internal_error, logger
+from spanledger.instrumentation.patches import WaistNotFound
+from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, current, request_of
+from spanledger.instrumentation.sdks import Sdk
+from spanledger.instrumentation.stream import Watch
+from spanledger.pricing.names import canonical_provider
+
+_INTERACTIONS = "google.genai._gaos.basesdk"
+
+
+class Patch:
+    """The hooks of google-genai; `remove` takes them off."""
+
+    def __init__(self, sdk: Sdk, module: ModuleType, tracer_provider: Any = None) -> None:
+        """
+        Raises:
+            WaistNotFound: `module` has no such api client.
+        """
+        self._caller = Caller(sdk, tracer_provider)
+        self._vertex = dict(sdk.client_providers)["vertexai"]
+        client = "BaseApiClient"
+        self._hooks = [
+            Hooks(
+                module,
+                (
+                    (client, "_request", self._request),
+                    (client, "_async_request", self._async_request),
+                    (client, "_request_once", _attempt),
+                    (client, "_async_request_once", _attempt),
+                ),
+            )
+        ]
+        if _INTERACTIONS in sys.modules:
+            self._hook_interactions(sys.modules[_INTERACTIONS])
+        else:
+            from wrapt import register_post_import_hook
+
+            register_post_import_hook(self._hook_interactions, _INTERACTIONS)
+
+    def remove(self) -> None:
+        """Restore the SDK; calls in flight still end their spans."""
+        self._caller.active = False
+        for hooks in reversed(self._hooks):
+            hooks.remove()
+
+    def _hook_interactions(self, module: ModuleType) -> None:
+        if not self._caller.active:
+            return
+        try:
+            hooks = import_module("._hooks", module.__package__)
+            self._hooks += [
+                Hooks(module, (("BaseSDK", "do_request", self._do_request),)),
+                Hooks(module, (("AsyncBaseSDK", "do_request_async", self._do_request_async),)),
+                Hooks(hooks, (("SDKHooks", "before_request", _attempt),)),
+                Hooks(hooks, (("AsyncSDKHooks", "before_request", _attempt),)),
+            ]
+        except WaistNotFound as error:
+            logger.warning("spanledger: %s; interactions are not recorded", error)
+        except Exception:
+            internal_error("instrumenting google-genai's interactions")
+
+    # the api client
+
+    def _request(self, original: Any) -> Any:
+        def _request(client: Any, http_request: Any, http_options: Any = None, stream: bool = False) -> Any:
+            call = self._begin(client, http_request, stream)
+            if call is None:
+                return original(client, http_request, http_options, stream)
+            try:
+                with call:
+                    response = original(client, http_request, http_options, stream)
+            except BaseException as error:
+                call.failed(error)
+                raise
+            _responded(call, response, stream)
+            return response
+
+        return _request
+
+    def _async_request(self, original: Any) -> Any:
+        async def _async_request(client: Any, http_request: Any, http_options: Any = None, stream: bool = False) -> Any:
+            call = self._begin(client, http_request, stream)
+            if call is None:
+                return await original(client, http_request, http_options, stream)
+            try:
+                with call:
+                    response = await original(client, http_request, http_options, stream)
+            except BaseException as error:
+                call.failed(error)
+                raise
+            _responded(call, response, stream, asynchronous=True)
+            return response
+
+        return _async_request
+
+    def _begin(self, client: Any, http_request: Any, stream: bool) -> HttpCall | None:
+        try:
+            body, url = http_request.data, http_request.url
+            return self._call(
+                url,
+                {**body, "model": _model(url)} if isinstance(body, dict) else {"model": _model(url)},
+                method=http_request.method,
+                stream=stream,
+                key=http_request.headers.get("x-goog-api-key") or "",
+                vertex=bool(client.vertexai),
+            )
+        except Exception:
+            internal_error("starting a span")
+            return None
+
+    # the client of interactions
+
+    def _do_request(self, original: Any) -> Any:
+        def do_request(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            call = self._begin_interaction(request)
+            if call is None:
+                return original(sdk, hook_ctx, request, *args, **kwargs)
+            try:
+                with call:
+                    response = original(sdk, hook_ctx, request, *args, **kwargs)
+            except BaseException as error:
+                call.failed(error)
+                raise
+            call.responded(response)
+            return response
+
+        return do_request
+
+    def _do_request_async(self, original: Any) -> Any:
+        async def do_request_async(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            call = self._begin_interaction(request)
+            if call is None:
+                return await original(sdk, hook_ctx, request, *args, **kwargs)
+            try:
+                with call:
+                    response = await original(sdk, hook_ctx, request, *args, **kwargs)
+            except BaseException as error:
+                call.failed(error)
+                raise
+            call.responded(response)
+            return response
+
+        return do_request_async
+
+    def _begin_interaction(self, request: Any) -> HttpCall | None:
+        if request.method != "POST":
+            return None
+        try:
+            body, url = request_of(request), str(request.url)
+            return self._call(
+                url,
+                {**body, "model": body.get("model") or body.get("agent")},
+                method=request.method,
+                stream=body.get("stream") is True,
+                key=request.headers.get("x-goog-api-key") or "",
+                vertex="/projects/" in url,
+            )
+        except Exception:
+            internal_error("starting a span")
+            return None
+
+    def _call(self, url: str, request: dict[str, Any], *, vertex: bool, **told: Any) -> HttpCall | None:
+        """A call of Google's, also where a gateway stands between; its place is in the path."""
+        by_host = canonical_provider(url)
+        provider = by_host if by_host.startswith("gcp.") else self._vertex if vertex else self._caller.sdk.provider
+        call = self._caller.begin(url, request, provider=provider, **told)
+        if call is not None and vertex and not call.span.region:
+            place = _PLACE.search(url)
+            if place is not None and place[1] != "global":
+                call.span.region = place[1]
+        return call
+
+
+_PLACE = re.compile(r"/locations/([^/]+)/")
+
+
+def _model(url: str) -> str:
+    """`gemini-2.5-flash` of `.../models/gemini-2.5-flash:generateContent?alt=sse`."""
+    return url.partition("?")[0].rpartition("/")[2].partition(":")[0]
+
+
+def _attempt(original: Any) -> Any:
+    """A hook of what the SDK calls once an attempt, to count the retries; a coroutine function stays one."""
+
+    def attempt(owner: Any, *args: Any, **kwargs: Any) -> Any:
+        _count()
+        return original(owner, *args, **kwargs)
+
+    async def async_attempt(owner: Any, *args: Any, **kwargs: Any) -> Any:
+        _count()
+        return await original(owner, *args, **kwargs)
+
+    return async_attempt if iscoroutinefunction(original) else attempt
+
+
+def _count() -> None:
+    call = current.get()
+    if call is not None:
+        call.attempt()
+
+
+def _responded(call: HttpCall, response: Any, stream: bool, *, asynchronous: bool = False) -> None:
+    """An `HttpResponse` is here: read it, or put a tap on its segments."""
+    try:
+        if not stream:
+            told = response.response_stream
+            body = orjson.loads(told[0]) if told and told[0] else None
+            call.ended(body)
+        elif asynchronous:
+            response.async_segments = _Segments(call, copy.copy(response).async_segments)
+        else:
+            response.segments = _Segments(call, copy.copy(response).segments)
+    except ValueError:
+        call.ended(None)
+    except Exception:
+        internal_error("reading a response")
+
+
+class _Segments:
+    """Stands in for `segments` or `async_segments` of one `HttpResponse`: hands each on, and shows it to the reader."""
+
+    def __init__(self, call: HttpCall, source: Any) -> None:
+        """
+        Parameters:
+            source: the method, of a copy: the response does not hold itself then, and goes when it is let go of.
+        """
+        self._call = call
+        self._reader = call.reader()
+        self._watch = Watch(call.span, self._reader, call.settle)
+        self._source = source
+        self._segments: Any = None
+        call.watched = True
+
+    def __call__(self) -> _Segments:
+        self._segments = self._source()
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            segment = next(self._segments)
+        except StopIteration:
+            self._watch.end()
+            raise
+        except BaseException as error:
+            self._watch.broken(error)
+            raise
+        self._see(segment)
+        return segment
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            segment = await self._segments.__anext__()
+        except StopAsyncIteration:
+            self._watch.end()
+            raise
+        except BaseException as error:
+            self._watch.broken(error)
+            raise
+        self._see(segment)
+        return segment
+
+    def _see(self, segment: Any) -> None:
+        try:
+            span = self._call.span
+            if not span.ended and type(segment) is dict:
+                if span.first_token_ns is None:
+                    span.first_token()
+                self._reader.take(segment)
+                if self._reader.ended:
+                    self._watch.closed()
+        except Exception:
+            internal_error("reading a stream")
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self._watch.closed()
