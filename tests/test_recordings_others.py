@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.recordings, recordings.needed, pytest.mark.timeout(600
 PROVIDERS = {
     "cohere": "cohere",
     "mistral": "mistral_ai",
+    "ollama": "ollama",
 }
 """Provider of the recordings -> provider of the rows."""
 
@@ -35,7 +36,7 @@ COLUMNS = (
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_every_row_equals_the_truth(mode: str, ledger: Client, ledger_home: Path) -> None:
-    driven = [r for provider in PROVIDERS for r in recordings.load(provider)]
+    driven = [r for provider in PROVIDERS for r in recordings.load(provider) if not _openais(r)]
     outcomes = _drive(driven, mode)
     shipper.close()
     shipper.load_journal(ledger_home, ledger)
@@ -64,6 +65,11 @@ def test_every_row_equals_the_truth(mode: str, ledger: Client, ledger_home: Path
         print(mode, provider, dict(count))
     assert not different, f"{len(different)} differ\n" + "\n".join(different[:40])
     assert set(table) == set(PROVIDERS)
+
+
+def _openais(recording: dict[str, Any]) -> bool:
+    """Whether the driver calls it by OpenAI's SDK."""
+    return recording["provider"] == "ollama" and recording["path"].startswith("/v1/")
 
 
 def _drive(driven: list[dict[str, Any]], mode: str) -> list[Any]:

@@ -94,6 +94,12 @@ class MistralGoogleCloudInstrumentor(SdkInstrumentor):
     sdk = sdks.MISTRAL_GOOGLE_CLOUD
 
 
+class OllamaInstrumentor(SdkInstrumentor):
+    """Ollama's SDK."""
+
+    sdk = sdks.OLLAMA
+
+
 class OpenAIInstrumentor(SdkInstrumentor):
     """OpenAI's SDK, against OpenAI, Azure and every compatible endpoint."""
 

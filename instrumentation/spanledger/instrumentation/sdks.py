@@ -107,6 +107,14 @@ MISTRAL_GOOGLE_CLOUD = Sdk(
     wire="mistral",
     provider="gcp.vertex_ai",
 )
+OLLAMA = Sdk(
+    name="ollama",
+    requirement="ollama >= 0.4, < 1",
+    waist="ollama._client",
+    patch="ollama",
+    wire="ollama",
+    provider="ollama",
+)
 OPENAI = Sdk(
     name="openai",
     requirement="openai >= 1.0, < 4",

@@ -34,6 +34,13 @@ PARTS: dict[str, dict[str, Quantity]] = {
     "mistral/conversation_error": {},
     "mistral/speech_stream": {"input": 10, "output_audio": 120},
     "mistral/moderation": {},
+    "ollama/chat": {"input": 17, "output": 50},
+    "ollama/chat_broken": {},
+    "ollama/chat_error": {},
+    "ollama/prompt_not_counted": {"output": 50},
+    "ollama/embed": {"input": 8},
+    "ollama/embeddings": {},
+    "ollama/systemone": {"input": 40, "output": 2},
 }
 STATUS: dict[str, str] = {
     "cohere/classify": REPORTED,
@@ -52,6 +59,8 @@ OTHER: dict[str, dict[str, Any]] = {
     "mistral/transcription": {"response_model": "voxtral-mini-2507"},
     "mistral/conversation": {"response_model": "mistral-medium-2505", "response_id": ""},
     "mistral/conversation_error": {"error": ("3000", "No.")},
+    "ollama/chat": {"response_model": "llama3", "finish_reasons": ("stop",)},
+    "ollama/chat_error": {"error": ("error", "model runner has unexpectedly stopped")},
 }
 SUMS = {"mistral/chat_cached": 1050, "mistral/conversation": 7355}
 """The provider's own total, where the fixture states one that its parts are told by."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from spanledger.failures import internal_error
-from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, current
+from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, async_streaming, current, streaming
 from spanledger.instrumentation.sdks import Sdk
 
 _CLOUDS = {"cohere.aws_client": "aws.bedrock", "cohere.oci_client": "oci"}
@@ -72,40 +71,16 @@ class Patch:
         return request
 
     def _stream(self, original: Any) -> Any:
-        @contextmanager
-        def stream(client: Any, path: Any = None, **kwargs: Any) -> Iterator[Any]:
-            call = self._begin(client, path, kwargs, stream=True)
-            with ExitStack() as stack:
-                if call is None:
-                    response = stack.enter_context(original(client, path, **kwargs))
-                else:
-                    try:
-                        with call:
-                            response = stack.enter_context(original(client, path, **kwargs))
-                    except BaseException as error:
-                        call.failed(error)
-                        raise
-                    call.responded(response, stream=True)
-                yield response
+        def stream(client: Any, path: Any = None, **kwargs: Any) -> Any:
+            response = original(client, path, **kwargs)
+            return streaming(lambda: self._begin(client, path, kwargs, stream=True), response)
 
         return stream
 
     def _async_stream(self, original: Any) -> Any:
-        @asynccontextmanager
-        async def stream(client: Any, path: Any = None, **kwargs: Any) -> AsyncIterator[Any]:
-            call = self._begin(client, path, kwargs, stream=True)
-            async with AsyncExitStack() as stack:
-                if call is None:
-                    response = await stack.enter_async_context(original(client, path, **kwargs))
-                else:
-                    try:
-                        with call:
-                            response = await stack.enter_async_context(original(client, path, **kwargs))
-                    except BaseException as error:
-                        call.failed(error)
-                        raise
-                    call.responded(response, stream=True)
-                yield response
+        def stream(client: Any, path: Any = None, **kwargs: Any) -> Any:
+            response = original(client, path, **kwargs)
+            return async_streaming(lambda: self._begin(client, path, kwargs, stream=True), response)
 
         return stream
 

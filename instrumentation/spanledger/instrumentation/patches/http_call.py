@@ -8,7 +8,15 @@ error (`HttpCall.failed`).
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from contextvars import ContextVar
 from functools import lru_cache
 from types import ModuleType
@@ -240,6 +248,48 @@ class HttpCall:
         self.watched = True
         remember(response, self.span)
         response.stream = tap(response.stream, watch)
+
+
+@contextmanager
+def streaming(begin: Callable[[], HttpCall | None], response: AbstractContextManager[Any]) -> Iterator[Any]:
+    """`response`, whose block gives a response of httpx that is not read yet, with its call begun and watched.
+
+    Parameters:
+        begin: starts the call when the block is entered; None for a call that is not billed.
+    """
+    call = begin()
+    with ExitStack() as stack:
+        if call is None:
+            found = stack.enter_context(response)
+        else:
+            try:
+                with call:
+                    found = stack.enter_context(response)
+            except BaseException as error:
+                call.failed(error)
+                raise
+            call.responded(found, stream=True)
+        yield found
+
+
+@asynccontextmanager
+async def async_streaming(
+    begin: Callable[[], HttpCall | None], response: AbstractAsyncContextManager[Any]
+) -> AsyncIterator[Any]:
+    """`streaming` of an async client."""
+    call = begin()
+    async with AsyncExitStack() as stack:
+        if call is None:
+            found = await stack.enter_async_context(response)
+        else:
+            try:
+                with call:
+                    found = await stack.enter_async_context(response)
+            except BaseException as error:
+                call.failed(error)
+                raise
+            call.responded(found, stream=True)
+        yield found
 
 
 current: ContextVar[HttpCall | None] = ContextVar("spanledger-http-call", default=None)

@@ -14,6 +14,7 @@ from spanledger.instrumentation.wire import (
     gemini,
     gemini_interactions,
     mistral,
+    ollama,
     openai_audio,
     openai_chat,
     openai_embeddings,
@@ -66,6 +67,13 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         "classify": Endpoint("classification", cohere.read, cohere.Stream),
         "parse": Endpoint("ocr", cohere.read, cohere.Stream),
         ("audio", "transcriptions"): Endpoint("transcription", cohere.read, cohere.Stream),
+    },
+    "ollama": {
+        ("api", "chat"): Endpoint("chat", ollama.read, ollama.Stream),
+        ("api", "generate"): Endpoint("text_completion", ollama.read, ollama.Stream),
+        ("api", "embed"): Endpoint("embeddings", ollama.read, ollama.Stream),
+        ("api", "embeddings"): Endpoint("embeddings", ollama.read, ollama.Stream),
+        ("v1", "systemone"): Endpoint("decision", ollama.read_systemone, ollama.Stream),
     },
     "mistral": {
         ("chat", "completions"): _MISTRAL_CHAT,
