@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextvars import ContextVar
 from types import ModuleType
@@ -23,11 +22,11 @@ from opentelemetry import trace
 from opentelemetry.context import attach, detach, get_current
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from spanledger.attribution import Attribution, without_baggage
+from spanledger.attribution import without_baggage
 from spanledger.failures import internal_error
 from spanledger.instrumentation.hosts import region_of_host
 from spanledger.instrumentation.keys import key_identity
-from spanledger.instrumentation.patches import WaistNotFound
+from spanledger.instrumentation.patches import WaistNotFound, background
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.stream import BodyReader, Watch, tap
@@ -35,14 +34,12 @@ from spanledger.instrumentation.wire.endpoints import Endpoint, find
 from spanledger.instrumentation.wire.reading import Reading
 from spanledger.pricing.book import default_book
 from spanledger.pricing.names import canonical_provider
-from spanledger.pricing.usage import INCOMPLETE, MISSING
 from spanledger.settings import Settings, settings
 from spanledger.tracking import remember
 from spanledger.version import __version__
 
 _HOOKS = ("request", "_process_response", "_process_response_data")
 _RAW_HEADER = "X-Stainless-Raw-Response"
-_MAX_PENDING = 10_000
 
 
 class Server(NamedTuple):
@@ -72,21 +69,6 @@ class InFlight:
 
 
 _current: ContextVar[InFlight | None] = ContextVar("spanledger-call", default=None)
-
-
-class Pending:
-    """A background response whose usage comes later, when it is retrieved."""
-
-    __slots__ = ("attribution", "context", "start_ns")
-
-    def __init__(self, call: CallSpan) -> None:
-        self.start_ns = call.start_ns
-        self.attribution = call.attribution or Attribution()
-        self.context = trace.set_span_in_context(call.span)
-
-
-_pending: OrderedDict[str, Pending] = OrderedDict()
-_delivered: OrderedDict[str, None] = OrderedDict()
 
 
 class Patch:
@@ -216,7 +198,7 @@ class Patch:
             if stream and _may_ask_usage(server.host, options, request):
                 options = _asking_usage(options)
                 hide_usage = True
-            pending = _pending.get(_retrieved_id(options.url)) if endpoint.poll else None
+            pending = background.pending_of(options.url) if endpoint.poll else None
             call = CallSpan(
                 self._tracer,
                 operation=endpoint.operation,
@@ -325,7 +307,7 @@ def _watch(flight: InFlight, response: Any, sse: bool) -> None:
     call, poll = flight.call, flight.endpoint.poll
 
     def settle(reading: Reading) -> None:
-        _settle(call, reading, poll=poll)
+        background.settle(call, reading, poll=poll)
 
     decoder = None
     if response.headers.get("content-encoding", "identity") != "identity":
@@ -354,7 +336,7 @@ def _returned(flight: InFlight, result: Any) -> None:
         elif flight.response is None:
             call.discard()
         else:
-            _settle(call, _plain_reading(flight), poll=flight.endpoint.poll)
+            background.settle(call, _plain_reading(flight), poll=flight.endpoint.poll)
     except Exception:
         internal_error("reading a response")
 
@@ -390,26 +372,3 @@ def _read(endpoint: Endpoint, body: bytes, request: Mapping[str, Any]) -> Readin
 def endpoint_without_body(endpoint: Endpoint, request: Mapping[str, Any]) -> Reading:
     """The reading of a response that is not JSON (speech): what its request tells."""
     return endpoint.read({}, request)
-
-
-def _settle(call: CallSpan, reading: Reading, *, poll: bool) -> None:
-    """End the call; a retrieved response is a call only where it first delivers a background response's usage."""
-    if poll:
-        name = reading.response_id
-        if reading.usage.status in (INCOMPLETE, MISSING) or not reading.background or name in _delivered:
-            call.discard()
-            return
-        _delivered[name] = None
-        _pending.pop(name, None)
-        if len(_delivered) > _MAX_PENDING:
-            _delivered.popitem(last=False)
-    elif reading.pending and reading.response_id:
-        _pending[reading.response_id] = Pending(call)
-        if len(_pending) > _MAX_PENDING:
-            _pending.popitem(last=False)
-    call.end(reading)
-
-
-def _retrieved_id(url: str) -> str:
-    """The id at the end of `/responses/{id}`."""
-    return url.partition("?")[0].rstrip("/").rpartition("/")[2]
