@@ -15,6 +15,7 @@ from google.genai import _api_client, errors, types
 from google.oauth2.credentials import Credentials
 
 from spanledger import attributes as names
+from spanledger.attribution import attribute
 from spanledger.instrumentation import GoogleGenAIInstrumentor
 from spanledger.tracking import cost_of
 from tests.instrumentation.conftest import Spans
@@ -426,6 +427,38 @@ def test_a_raw_interaction(client: genai.Client, provider: Provider, spans: Span
     provider.say(Answer(INTERACTION))
     client.interactions.with_raw_response.create(model=MODEL, input="hi")
     assert_complete(spans)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_interaction_in_the_background_is_billed_when_it_is_first_there(
+    client: genai.Client, provider: Provider, spans: Spans, streamed: bool
+) -> None:
+    name = f"v1_background_{streamed}"
+    started = {"id": name, "object": "interaction", "status": "in_progress", "agent": "deep-research-pro"}
+    done = {**INTERACTION, "id": name, "model": None, "agent": "deep-research-pro"}
+    provider.say(Answer(started))
+    with attribute(tags={"report": "7"}):
+        client.interactions.create(agent="deep-research-pro", input="hi", background=True)
+    assert spans.one()[names.USAGE_STATUS] == "missing"
+    client.interactions.get(name)
+    provider.say(Answer({"error": {"code": "not_found", "message": "Not there."}}, status=404))
+    with pytest.raises(Exception, match="Not there"):
+        client.interactions.get(name)
+    assert len(spans.all()) == 1  # it is not done yet
+    for _ in range(2):
+        if streamed:
+            event = {"event_type": "interaction.completed", "interaction": done}
+            provider.say(stream(event))
+            assert len(list(client.interactions.get(name, stream=True))) == 1
+        else:
+            provider.say(Answer(done))
+            assert client.interactions.get(name).status == "completed"
+    created, delivered = spans.all()
+    assert json.loads(delivered.attributes[names.USAGE_PARTS]) == PARTS
+    assert delivered.attributes[names.REQUEST_MODEL] == "deep-research-pro"
+    assert delivered.start_time == created.start_time
+    assert delivered.parent.span_id == created.context.span_id
+    assert json.loads(delivered.attributes[names.TAGS]) == {"report": "7"}
 
 
 def test_a_refused_interaction_is_not_billed(provider: Provider, spans: Spans) -> None:

@@ -20,6 +20,7 @@ import orjson
 
 from spanledger.failures import internal_error, logger
 from spanledger.instrumentation.patches import WaistNotFound
+from spanledger.instrumentation.patches.background import pending_of
 from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, current, request_of
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.stream import Watch
@@ -163,17 +164,23 @@ class Patch:
         return do_request_async
 
     def _begin_interaction(self, request: Any) -> HttpCall | None:
-        if request.method != "POST":
-            return None
+        """A call that creates an interaction, or the one that retrieves what this program created in the background."""
         try:
             body, url = request_of(request), str(request.url)
+            model, pending = body.get("model") or body.get("agent"), None
+            if request.method == "GET":
+                pending = pending_of(url)
+                if pending is None:
+                    return None
+                body, model = {"background": True}, pending.request_model
             return self._call(
                 url,
-                {**body, "model": body.get("model") or body.get("agent")},
+                {**body, "model": model},
                 method=request.method,
-                stream=body.get("stream") is True,
+                stream=body.get("stream") is True or "stream=true" in url,
                 key=request.headers.get("x-goog-api-key") or "",
                 vertex="/projects/" in url,
+                pending=pending,
             )
         except Exception:
             internal_error("starting a span")

@@ -32,7 +32,8 @@ from spanledger.attribution import without_baggage
 from spanledger.failures import internal_error
 from spanledger.instrumentation.hosts import region_of_host
 from spanledger.instrumentation.keys import key_identity
-from spanledger.instrumentation.patches import WaistNotFound
+from spanledger.instrumentation.patches import WaistNotFound, background
+from spanledger.instrumentation.patches.background import Pending
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.span import NEVER_SENT, CallSpan
 from spanledger.instrumentation.stream import BodyReader, Watch, tap
@@ -102,6 +103,7 @@ class Caller:
         key: str = "",
         provider: str = "",
         endpoint: Endpoint | None = None,
+        pending: Pending | None = None,
     ) -> HttpCall | None:
         """Start the span of a billable call; None for any other request, and if anything goes wrong.
 
@@ -111,6 +113,7 @@ class Caller:
             key: the API key, with or without `Bearer`.
             provider: who serves the call, where the SDK or its URL's path tells better than the host.
             endpoint: what the call is; by default what `wire/endpoints.py` says of `method` and `url`.
+            pending: the call that created what this one retrieves.
         """
         try:
             endpoint = endpoint or find(self.sdk.wire, method, url)
@@ -131,12 +134,14 @@ class Caller:
                 or canonical_provider(server.host),
                 request_model=model if isinstance(model, str) else "",
                 stream=stream,
-                context=get_current(),
+                context=get_current() if pending is None else pending.context,
                 host=server.host,
                 port=server.port,
                 region=region_of_host(server.host),
                 api_key_hash=key_hash,
                 api_key_alias=key_alias,
+                attribution=None if pending is None else pending.attribution,
+                start_ns=None if pending is None else pending.start_ns,
             )
             return HttpCall(call, endpoint, options(request))
         except Exception:
@@ -207,12 +212,16 @@ class HttpCall:
 
     def refused(self, status: int, message: str = "") -> None:
         """The provider answered with the HTTP error `status`: nothing is billed."""
+        if self.endpoint.poll:
+            self.span.discard()
         self.span.end(Reading(usage=Usage(status=MISSING), error=(str(status), message)), not_billed=True)
 
     def failed(self, error: BaseException) -> None:
         """The SDK raised `error` instead of an answer."""
         try:
-            if not self.watched:
+            if self.endpoint.poll and not self.watched:
+                self.span.discard()
+            elif not self.watched:
                 reading = Reading(usage=Usage(status=MISSING))
                 self.span.end(reading, error=error, not_billed=not may_be_billed(error))
         except Exception:
@@ -226,8 +235,8 @@ class HttpCall:
             internal_error("reading a stream")
 
     def settle(self, reading: Reading) -> None:
-        """End the span with what `reading` says."""
-        self.span.end(reading)
+        """End the span with what `reading` says, unless nothing is billed for retrieving it."""
+        background.settle(self.span, reading, poll=self.endpoint.poll)
 
     def read(self, content: bytes) -> Reading:
         """The reading of a plain body."""

@@ -53,6 +53,7 @@ _IMAGES = Endpoint("image_generation", openai_images.read, openai_images.Stream)
 _MESSAGES = Endpoint("chat", anthropic_messages.read, anthropic_messages.Stream)
 _GENERATE = Endpoint("chat", gemini.read, gemini.Stream)
 _EMBED = Endpoint("embeddings", gemini.read, gemini.Stream)
+_INTERACTION_POLL = Endpoint("chat", gemini_interactions.read, gemini_interactions.Stream, poll=True)
 
 _MISTRAL_CHAT = Endpoint("chat", mistral.read_chat, mistral.ChatStream)
 _MISTRAL_CONVERSATION = Endpoint("chat", mistral.read_conversation, mistral.ConversationStream)
@@ -172,6 +173,8 @@ def find(format: str, method: str, url: str) -> Endpoint | None:
         return _MESSAGES if verb in _VERTEX and before == "models" and model != "count-tokens" else None
     if method == "GET" and format == "openai" and before == "responses":
         return _RESPONSE_POLL
+    if method == "GET" and format == "gemini" and before == "interactions":
+        return _INTERACTION_POLL
     return None
 
 
