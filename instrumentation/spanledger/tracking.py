@@ -147,9 +147,16 @@ def cost_of(response: Any) -> Outcome | None:
         entry = _by_object.get(id(candidate))
         if entry is not None and entry[0]() is candidate:
             return entry[1].outcome
-    name = getattr(response, "id", None)
+    name = _id_of(response)
     call = _by_response_id.get(name) if isinstance(name, str) else None
     return None if call is None else call.outcome
+
+
+def _id_of(response: Any) -> object:
+    if isinstance(response, dict):  # boto3
+        metadata = response.get("ResponseMetadata")
+        return metadata.get("RequestId") if isinstance(metadata, dict) else None
+    return getattr(response, "id", None) or getattr(response, "response_id", None)
 
 
 def _candidates(response: Any) -> Iterator[Any]:

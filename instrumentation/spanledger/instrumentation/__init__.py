@@ -52,6 +52,18 @@ class AnthropicInstrumentor(SdkInstrumentor):
     sdk = sdks.ANTHROPIC
 
 
+class AioBotocoreInstrumentor(SdkInstrumentor):
+    """Amazon Bedrock by aiobotocore."""
+
+    sdk = sdks.AIOBOTOCORE
+
+
+class BotocoreInstrumentor(SdkInstrumentor):
+    """Amazon Bedrock by boto3 and botocore."""
+
+    sdk = sdks.BOTOCORE
+
+
 class CerebrasInstrumentor(SdkInstrumentor):
     """Cerebras's SDK."""
 

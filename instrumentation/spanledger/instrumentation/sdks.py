@@ -48,6 +48,24 @@ ANTHROPIC = Sdk(
     ),
     key_attributes=("api_key", "auth_token", "aws_access_key"),
 )
+AIOBOTOCORE = Sdk(
+    name="aiobotocore",
+    requirement="aiobotocore >= 3.0, < 4",
+    waist="aiobotocore.client",
+    patch="botocore",
+    wire="bedrock",
+    provider="aws.bedrock",
+    operations=("chat", "embeddings", "image_generation", "rerank", "text_completion"),
+)
+BOTOCORE = Sdk(
+    name="botocore",
+    requirement="botocore >= 1.35, < 2",
+    waist="botocore.client",
+    patch="botocore",
+    wire="bedrock",
+    provider="aws.bedrock",
+    operations=("chat", "embeddings", "image_generation", "rerank", "text_completion"),
+)
 CEREBRAS = Sdk(
     name="cerebras",
     requirement="cerebras-cloud-sdk >= 1.0, < 2",

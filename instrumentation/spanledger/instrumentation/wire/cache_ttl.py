@@ -24,6 +24,19 @@ def anthropic_part(request: Mapping[str, Any]) -> str | None:
     return _part(_cache_controls(request), default="5m")
 
 
+def converse_part(request: Mapping[str, Any]) -> str | None:
+    """The part for cache writes of a Converse request with `cachePoint` marks; None if their lifetimes differ.
+
+    A mark without `ttl` lives for five minutes, which is what plain `cache_write` stands for
+    (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CachePointBlock.html).
+    """
+    marks = [
+        *_marks(request, "cachePoint"),
+        *_in_list(mapping(request.get("toolConfig")).get("tools"), "cachePoint", 1),
+    ]
+    return _part({text(mark.get("ttl")) for mark in marks}, default="5m")
+
+
 def openai_part(request: Mapping[str, Any], response: Mapping[str, Any]) -> str | None:
     """The part for cache writes of a request in OpenAI's format; None if their lifetimes differ.
 

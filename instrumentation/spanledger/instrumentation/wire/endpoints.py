@@ -10,6 +10,9 @@ from typing import Any
 from spanledger.instrumentation.wire import (
     anthropic_complete,
     anthropic_messages,
+    bedrock_converse,
+    bedrock_invoke,
+    bedrock_rerank,
     cohere,
     gemini,
     gemini_interactions,
@@ -51,6 +54,8 @@ _RESPONSE_POLL = Endpoint("chat", openai_responses.read, openai_responses.Stream
 _TRANSCRIPTION = (openai_audio.read_transcription, openai_audio.TranscriptionStream)
 _IMAGES = Endpoint("image_generation", openai_images.read, openai_images.Stream)
 _MESSAGES = Endpoint("chat", anthropic_messages.read, anthropic_messages.Stream)
+_CONVERSE = Endpoint("chat", bedrock_converse.read, bedrock_converse.Stream)
+_INVOKE = Endpoint("chat", bedrock_invoke.read, bedrock_invoke.Stream)
 _GENERATE = Endpoint("chat", gemini.read, gemini.Stream)
 _EMBED = Endpoint("embeddings", gemini.read, gemini.Stream)
 _INTERACTION_POLL = Endpoint("chat", gemini_interactions.read, gemini_interactions.Stream, poll=True)
@@ -59,6 +64,18 @@ _MISTRAL_CHAT = Endpoint("chat", mistral.read_chat, mistral.ChatStream)
 _MISTRAL_CONVERSATION = Endpoint("chat", mistral.read_conversation, mistral.ConversationStream)
 
 _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
+    "bedrock": {
+        "converse": _CONVERSE,
+        "converse-stream": _CONVERSE,
+        **{
+            (operation, verb): Endpoint(operation, bedrock_invoke.read, bedrock_invoke.Stream)
+            for operation in bedrock_invoke.OPERATIONS
+            for verb in ("invoke", "invoke-with-response-stream")
+        },
+        "invoke": _INVOKE,
+        "invoke-with-response-stream": _INVOKE,
+        "rerank": Endpoint("rerank", bedrock_rerank.read, bedrock_rerank.Stream),
+    },
     "cohere": {
         "chat": Endpoint("chat", cohere.read, cohere.Stream),
         "generate": Endpoint("text_completion", cohere.read, cohere.Stream),
