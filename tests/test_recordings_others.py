@@ -24,6 +24,7 @@ PROVIDERS = {
     "cohere": "cohere",
     "mistral": "mistral_ai",
     "ollama": "ollama",
+    "voyage": "voyageai",
 }
 """Provider of the recordings -> provider of the rows."""
 

@@ -124,6 +124,12 @@ class TogetherInstrumentor(SdkInstrumentor):
     sdk = sdks.TOGETHER
 
 
+class VoyageInstrumentor(SdkInstrumentor):
+    """Voyage's SDK."""
+
+    sdk = sdks.VOYAGE
+
+
 class WriterInstrumentor(SdkInstrumentor):
     """Writer's SDK."""
 

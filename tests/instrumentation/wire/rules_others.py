@@ -41,10 +41,16 @@ PARTS: dict[str, dict[str, Quantity]] = {
     "ollama/embed": {"input": 8},
     "ollama/embeddings": {},
     "ollama/systemone": {"input": 40, "output": 2},
+    "voyage/embeddings": {"input": 18},
+    "voyage/rerank": {"input": 57},
+    "voyage/multimodal": {"input": 5, "input_image": 3576 - 5},
+    "voyage/multimodal_video": {"input": 5, "input_video": 5},
+    "voyage/multimodal_mixed": {"input": 5, "input_image": 20},
 }
 STATUS: dict[str, str] = {
     "cohere/classify": REPORTED,
     "cohere/tokens_alone": ESTIMATED,
+    "voyage/multimodal_mixed": ESTIMATED,
 }
 UNMAPPED: dict[str, dict[str, Quantity]] = {
     "cohere/chat": {"cached_tokens": 64},
@@ -62,5 +68,5 @@ OTHER: dict[str, dict[str, Any]] = {
     "ollama/chat": {"response_model": "llama3", "finish_reasons": ("stop",)},
     "ollama/chat_error": {"error": ("error", "model runner has unexpectedly stopped")},
 }
-SUMS = {"mistral/chat_cached": 1050, "mistral/conversation": 7355}
+SUMS = {"voyage/multimodal": 3576, "mistral/chat_cached": 1050, "mistral/conversation": 7355}
 """The provider's own total, where the fixture states one that its parts are told by."""

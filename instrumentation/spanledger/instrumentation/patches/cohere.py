@@ -24,13 +24,10 @@ class Patch:
         """
         self._caller = Caller(sdk, tracer_provider)
         self._hooks = Hooks(
-            module,
-            (
-                ("HttpClient", "request", self._request),
-                ("HttpClient", "stream", self._stream),
-                ("AsyncHttpClient", "request", self._async_request),
-                ("AsyncHttpClient", "stream", self._async_stream),
-            ),
+            (module, "HttpClient", "request", self._request),
+            (module, "HttpClient", "stream", self._stream),
+            (module, "AsyncHttpClient", "request", self._async_request),
+            (module, "AsyncHttpClient", "stream", self._async_stream),
         )
 
     def remove(self) -> None:

@@ -8,7 +8,7 @@ error (`HttpCall.failed`).
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -57,23 +57,21 @@ _SENT = frozenset(
 class Hooks:
     """Hooks put in place of an SDK's own functions, all or none; `remove` restores them."""
 
-    def __init__(self, module: ModuleType, hooks: Iterable[tuple[str, str, Callable[[Any], Any]]]) -> None:
+    def __init__(self, *hooks: tuple[ModuleType, str, str, Callable[[Any], Any]]) -> None:
         """
         Parameters:
-            module: the waist.
-            hooks: class in `module`, function of the class, and what makes the hook of the function.
+            hooks: module, class in it, function of the class, and what makes the hook of the function.
 
         Raises:
-            WaistNotFound: `module` has no such class, or it no such function.
+            WaistNotFound: there is no such class, or it has no such function.
         """
         self._originals: list[tuple[type, str, Any, Any]] = []
-        try:
-            for kind, name, hook in hooks:
-                owner = getattr(module, kind)
-                original = owner.__dict__[name]
-                self._originals.append((owner, name, original, functools.wraps(original)(hook(original))))
-        except (AttributeError, KeyError) as error:
-            raise WaistNotFound(f"{module.__name__} has no {error}: its version is not one we know") from error
+        for module, kind, name, hook in hooks:
+            owner: Any = getattr(module, kind, None)
+            original = vars(owner).get(name) if isinstance(owner, type) else None
+            if original is None:
+                raise WaistNotFound(f"{module.__name__} has no {kind}.{name}: its version is not one we know")
+            self._originals.append((owner, name, original, functools.wraps(original)(hook(original))))
         for owner, name, _, hooked in self._originals:
             setattr(owner, name, hooked)
 

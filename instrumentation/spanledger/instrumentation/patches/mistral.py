@@ -24,18 +24,17 @@ class Patch:
         """
         self._caller = Caller(sdk, tracer_provider)
         self._provider = "" if sdk.provider == "mistral_ai" else sdk.provider  # the host tells it of La Plateforme's
-        self._hooks = Hooks(
-            module,
-            (("BaseSDK", "do_request", self._do_request), ("BaseSDK", "do_request_async", self._do_request_async)),
-        )
         sdk_hooks = import_module("._hooks.sdkhooks", module.__package__)
-        self._attempts = Hooks(sdk_hooks, (("SDKHooks", "before_request", self._before_request),))
+        self._hooks = Hooks(
+            (module, "BaseSDK", "do_request", self._do_request),
+            (module, "BaseSDK", "do_request_async", self._do_request_async),
+            (sdk_hooks, "SDKHooks", "before_request", self._before_request),
+        )
 
     def remove(self) -> None:
         """Restore the SDK; calls in flight still end their spans."""
         self._caller.active = False
         self._hooks.remove()
-        self._attempts.remove()
 
     def _do_request(self, original: Any) -> Any:
         def do_request(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:

@@ -25,7 +25,7 @@ class Patch:
         """
         self._caller = Caller(sdk, tracer_provider)
         self._hooks = Hooks(
-            module, (("Client", "_request", self._request), ("AsyncClient", "_request", self._async_request))
+            (module, "Client", "_request", self._request), (module, "AsyncClient", "_request", self._async_request)
         )
 
     def remove(self) -> None:
