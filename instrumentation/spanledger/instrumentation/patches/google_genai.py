@@ -8,7 +8,6 @@ alike. Interactions go by a client of another make, which is imported when first
 from __future__ import annotations
 
 import copy
-import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
@@ -42,13 +41,10 @@ class Patch:
         client = "BaseApiClient"
         self._hooks = [
             Hooks(
-                module,
-                (
-                    (client, "_request", self._request),
-                    (client, "_async_request", self._async_request),
-                    (client, "_request_once", _attempt),
-                    (client, "_async_request_once", _attempt),
-                ),
+                (module, client, "_request", self._request),
+                (module, client, "_async_request", self._async_request),
+                (module, client, "_request_once", _attempt),
+                (module, client, "_async_request_once", _attempt),
             )
         ]
         if _INTERACTIONS in sys.modules:
@@ -69,12 +65,14 @@ class Patch:
             return
         try:
             hooks = import_module("._hooks", module.__package__)
-            self._hooks += [
-                Hooks(module, (("BaseSDK", "do_request", self._do_request),)),
-                Hooks(module, (("AsyncBaseSDK", "do_request_async", self._do_request_async),)),
-                Hooks(hooks, (("SDKHooks", "before_request", _attempt),)),
-                Hooks(hooks, (("AsyncSDKHooks", "before_request", _attempt),)),
-            ]
+            self._hooks.append(
+                Hooks(
+                    (module, "BaseSDK", "do_request", self._do_request),
+                    (module, "AsyncBaseSDK", "do_request_async", self._do_request_async),
+                    (hooks, "SDKHooks", "before_request", _attempt),
+                    (hooks, "AsyncSDKHooks", "before_request", _attempt),
+                )
+            )
         except WaistNotFound as error:
             logger.warning("spanledger: %s; interactions are not recorded", error)
         except Exception:
@@ -192,13 +190,9 @@ class Patch:
         provider = by_host if by_host.startswith("gcp.") else self._vertex if vertex else self._caller.sdk.provider
         call = self._caller.begin(url, request, provider=provider, **told)
         if call is not None and vertex and not call.span.region:
-            place = _PLACE.search(url)
-            if place is not None and place[1] != "global":
-                call.span.region = place[1]
+            place = url.partition("/locations/")[2].partition("/")[0]
+            call.span.region = "" if place == "global" else place
         return call
-
-
-_PLACE = re.compile(r"/locations/([^/]+)/")
 
 
 def _model(url: str) -> str:

@@ -132,19 +132,19 @@ class Stream:
         """Take one response, parsed."""
         usage = event.get("usageMetadata")
         if isinstance(usage, dict):
-            if self._usage is None:
-                self._usage = {}
-            for name, value in usage.items():
-                if value is not None:
-                    self._usage[name] = value
+            if None in usage.values():
+                usage = {name: value for name, value in usage.items() if value is not None}
+            self._usage = {**self._usage, **usage} if self._usage else usage
         if not self._id:
             self._id = text(event.get("responseId"))
             self._model = text(event.get("modelVersion"))
             if "createTime" in event:
                 self._created_ns = gemini_usage.time_ns(event["createTime"])
-        for candidate in sequence(event.get("candidates")):
-            if isinstance(candidate, dict):
-                self._take_candidate(candidate)
+        candidates = event.get("candidates")
+        if type(candidates) is list:
+            for candidate in candidates:
+                if type(candidate) is dict:
+                    self._take_candidate(candidate)
         if "promptFeedback" in event and mapping(event["promptFeedback"]).get("blockReason"):
             self.finished = True
         if "error" in event:
@@ -152,16 +152,17 @@ class Stream:
             self.ended = self._error is not None
 
     def _take_candidate(self, candidate: Mapping[str, Any]) -> None:
+        for part in sequence(mapping(candidate.get("content")).get("parts")):
+            if type(part) is dict and part.get("executableCode"):
+                self._code_runs += 1
+        reason, grounding = candidate.get("finishReason"), candidate.get("groundingMetadata")
+        if not reason and not grounding:
+            return
         index = candidate.get("index")
         place = index if type(index) is int else 0
-        reason = candidate.get("finishReason")
         if reason:
             self._finish[place] = _FINISH.get(reason, str(reason)) if type(reason) is int else text(reason)
             self.finished = True
-        for part in sequence(mapping(candidate.get("content")).get("parts")):
-            if isinstance(part, dict) and part.get("executableCode"):
-                self._code_runs += 1
-        grounding = candidate.get("groundingMetadata")
         if grounding:
             self._take_grounding(place, mapping(grounding))
 
