@@ -246,11 +246,10 @@ class _Segments:
             source: the method, of a copy: the response does not hold itself then, and goes when it is let go of.
         """
         self._call = call
-        self._reader = call.reader()
+        self._reader = call.endpoint.stream_reader(call.request)
         self._watch = Watch(call.span, self._reader, call.settle)
         self._source = source
         self._segments: Any = None
-        call.watched = True
 
     def __call__(self) -> _Segments:
         self._segments = self._source()
