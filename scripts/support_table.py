@@ -63,8 +63,8 @@ def main() -> int:
 
 def _providers(kin: list[Sdk]) -> list[str]:
     named = [name for sdk in kin for name in (sdk.provider, *(name for _, name in sdk.client_providers))]
-    others = ["any compatible host's"] if any(sdk.name == "openai" for sdk in kin) else []
-    return [f"`{name}`" for name in dict.fromkeys(named)] + others
+    others = ["its host's"] if any(sdk.name in ("litellm", "openai") for sdk in kin) else []
+    return [f"`{name}`" for name in dict.fromkeys(named) if name] + others
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -88,6 +88,12 @@ class GroqInstrumentor(SdkInstrumentor):
     sdk = sdks.GROQ
 
 
+class LiteLLMInstrumentor(SdkInstrumentor):
+    """litellm, where it calls a provider by its own HTTP client."""
+
+    sdk = sdks.LITELLM
+
+
 class MistralInstrumentor(SdkInstrumentor):
     """Mistral's SDK, against La Plateforme."""
 

@@ -101,6 +101,23 @@ GROQ = Sdk(
     provider="groq",
     operations=("chat", "embeddings", "speech", "transcription", "translation"),
 )
+LITELLM = Sdk(
+    name="litellm",
+    requirement="litellm >= 1.106, < 2",
+    waist="litellm.llms.custom_httpx.http_handler",
+    patch="litellm",
+    wire="openai",
+    provider="",
+    operations=(
+        "chat",
+        "embeddings",
+        "image_generation",
+        "rerank",
+        "speech",
+        "text_completion",
+        "transcription",
+    ),
+)
 MISTRAL = Sdk(
     name="mistral",
     requirement="mistralai >= 3.0, < 4",

@@ -154,6 +154,8 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
 }
 """Wire format -> the last two segments of the path, or the last alone (Gemini's verb) -> endpoint."""
 
+FORMATS = frozenset(_POST)
+
 
 def operations(format: str) -> tuple[str, ...]:
     """What the calls of a wire format are, in the order of the alphabet."""
