@@ -140,7 +140,7 @@ def show(book: PriceBook, model: str, provider: str = "") -> list[dict[str, Any]
     found = []
     for name in names:
         entry = book.find(name, model)
-        if isinstance(entry, str) or (entry.estimated and not provider):
+        if isinstance(entry, str) or (not provider and (entry.estimated or _takes_any_name(book, name, entry))):
             continue
         found.append(
             {
@@ -317,6 +317,12 @@ def price_line(book: PriceBook, provider: str, model: str) -> str:
 
 
 # ---- helpers
+
+
+def _takes_any_name(book: PriceBook, provider: str, entry: Found) -> bool:
+    """Whether a price holds for whatever the model is called, as that of local models does: it says nothing of one."""
+    other = book.find(provider, "a-name-that-no-model-has")
+    return not isinstance(other, str) and other.model is entry.model
 
 
 def _per_million(item: Sequence[Any]) -> str:
