@@ -94,6 +94,18 @@ class LiteLLMInstrumentor(SdkInstrumentor):
     sdk = sdks.LITELLM
 
 
+class HuggingFaceInstrumentor(SdkInstrumentor):
+    """Hugging Face's InferenceClient."""
+
+    sdk = sdks.HUGGINGFACE
+
+
+class HuggingFaceAsyncInstrumentor(SdkInstrumentor):
+    """Hugging Face's AsyncInferenceClient."""
+
+    sdk = sdks.HUGGINGFACE_ASYNC
+
+
 class MistralInstrumentor(SdkInstrumentor):
     """Mistral's SDK, against La Plateforme."""
 

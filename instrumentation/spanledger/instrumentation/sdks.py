@@ -118,6 +118,22 @@ LITELLM = Sdk(
         "transcription",
     ),
 )
+HUGGINGFACE = Sdk(
+    name="huggingface",
+    requirement="huggingface_hub >= 2.0, < 3",
+    waist="huggingface_hub.inference._client",
+    patch="huggingface",
+    wire="huggingface",
+    provider="huggingface",
+)
+HUGGINGFACE_ASYNC = Sdk(
+    name="huggingface_async",
+    requirement="huggingface_hub >= 2.0, < 3",
+    waist="huggingface_hub.inference._generated._async_client",
+    patch="huggingface",
+    wire="huggingface",
+    provider="huggingface",
+)
 MISTRAL = Sdk(
     name="mistral",
     requirement="mistralai >= 3.0, < 4",

@@ -150,13 +150,13 @@ class Caller:
 class HttpCall:
     """One call on its way; its methods never raise."""
 
-    __slots__ = ("_attempts", "_tokens", "endpoint", "request", "span", "watched")
+    __slots__ = ("_attempts", "_tokens", "endpoint", "request", "span", "watch")
 
     def __init__(self, span: CallSpan, endpoint: Endpoint, request: Mapping[str, Any]) -> None:
         self.span = span
         self.endpoint = endpoint
         self.request = request
-        self.watched = False
+        self.watch: Watch | None = None
         self._attempts = 0
         self._tokens: Any = None
 
@@ -217,20 +217,13 @@ class HttpCall:
     def failed(self, error: BaseException) -> None:
         """The SDK raised `error` instead of an answer."""
         try:
-            if self.endpoint.poll and not self.watched:
+            if self.endpoint.poll and self.watch is None:
                 self.span.discard()
-            elif not self.watched:
+            elif self.watch is None:
                 reading = Reading(usage=Usage(status=MISSING))
                 self.span.end(reading, error=error, not_billed=not may_be_billed(error))
         except Exception:
             internal_error("recording a failed call")
-
-    def broken(self, reader: StreamReader, error: BaseException) -> None:
-        """Reading the stream raised `error`."""
-        try:
-            self.span.end(reader.reading(), error=error)
-        except Exception:
-            internal_error("reading a stream")
 
     def settle(self, reading: Reading) -> None:
         """End the span with what `reading` says, unless nothing is billed for retrieving it."""
@@ -251,10 +244,9 @@ class HttpCall:
         if response.headers.get("content-encoding", "identity") != "identity":
             decoder = response._get_content_decoder()
             del response._decoder  # the response makes one of its own
-        watch = Watch(self.span, reader, self.settle, content_type=content_type, decoder=decoder)
-        self.watched = True
+        self.watch = Watch(self.span, reader, self.settle, content_type=content_type, decoder=decoder)
         remember(response, self.span)
-        response.stream = tap(response.stream, watch)
+        response.stream = tap(response.stream, self.watch)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from spanledger.instrumentation.wire import (
     cohere,
     gemini,
     gemini_interactions,
+    huggingface,
     mistral,
     ollama,
     openai_audio,
@@ -92,6 +93,17 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         ("api", "embed"): Endpoint("embeddings", ollama.read, ollama.Stream),
         ("api", "embeddings"): Endpoint("embeddings", ollama.read, ollama.Stream),
         ("v1", "systemone"): Endpoint("decision", ollama.read_systemone, ollama.Stream),
+    },
+    "huggingface": {
+        "conversational": Endpoint("chat", openai_chat.read, openai_chat.Stream),
+        "text-generation": Endpoint(
+            "text_completion", huggingface.read_generation, huggingface.GenerationStream
+        ),
+        "feature-extraction": Endpoint("embeddings", openai_embeddings.read, openai_embeddings.Stream),
+        "text-to-image": _IMAGES,
+        "image-to-image": _IMAGES,
+        "automatic-speech-recognition": Endpoint("transcription", *_TRANSCRIPTION),
+        "text-to-speech": Endpoint("speech", openai_audio.read_speech, openai_audio.SpeechStream),
     },
     "mistral": {
         ("chat", "completions"): _MISTRAL_CHAT,
