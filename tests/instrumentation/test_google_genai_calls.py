@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from google import genai
-from google.genai import _api_client, errors, types
+from google.genai import _api_client, errors, types, version
 from google.oauth2.credentials import Credentials
 
 from spanledger import attributes as names
 from spanledger.attribution import attribute
 from spanledger.instrumentation import GoogleGenAIInstrumentor
+from spanledger.settings import settings
 from spanledger.tracking import cost_of
 from tests.instrumentation.conftest import Spans
 from tests.provider import Answer, Provider, stream
@@ -59,9 +60,16 @@ EVENTS: list[dict[str, Any]] = [
 ]
 
 
+SINCE_3 = pytest.mark.skipif(version.__version__ < "3", reason="interactions have another client before 3.0")
+
+
 @pytest.fixture(autouse=True)
-def any_host(monkeypatch: pytest.MonkeyPatch, provider: Provider) -> None:
-    monkeypatch.delenv("SPANLEDGER_HOSTS", raising=False)
+def any_host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, provider: Provider) -> None:
+    """The client tells whom it calls at any host, but for interactions before 3.0."""
+    if "interaction" in request.node.name:
+        monkeypatch.setenv("SPANLEDGER_HOSTS", f"{provider.host}=gcp.gemini")
+    else:
+        monkeypatch.delenv("SPANLEDGER_HOSTS", raising=False)
 
 
 @pytest.fixture(params=["aiohttp", "httpx"])
@@ -387,6 +395,17 @@ def test_vertex_ai(vertex: genai.Client, provider: Provider, spans: Spans) -> No
     assert names.API_KEY_HASH not in span  # a token that changes by the hour tells nobody apart
 
 
+@SINCE_3
+def test_an_interaction_of_a_gateway(
+    client: genai.Client, provider: Provider, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPANLEDGER_HOSTS")
+    settings.cache_clear()
+    provider.say(Answer(INTERACTION))
+    client.interactions.create(model=MODEL, input="hi")
+    assert assert_complete(spans)[names.PROVIDER] == "gcp.gemini"
+
+
 def test_an_interaction(client: genai.Client, provider: Provider, spans: Spans) -> None:
     provider.say(Answer(INTERACTION))
     interaction = client.interactions.create(model=MODEL, input="hi")
@@ -429,6 +448,7 @@ def test_a_raw_interaction(client: genai.Client, provider: Provider, spans: Span
     assert_complete(spans)
 
 
+@SINCE_3
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_interaction_in_the_background_is_billed_when_it_is_first_there(
     client: genai.Client, provider: Provider, spans: Spans, streamed: bool
@@ -461,6 +481,7 @@ def test_an_interaction_in_the_background_is_billed_when_it_is_first_there(
     assert json.loads(delivered.attributes[names.TAGS]) == {"report": "7"}
 
 
+@SINCE_3
 def test_a_refused_interaction_is_not_billed(provider: Provider, spans: Spans) -> None:
     client = make(provider, retry_options={"attempts": 2, "initial_delay": 0.001, "max_delay": 0.001, "jitter": 0})
     provider.say(Answer({"error": {"code": "overloaded", "message": "Busy."}}, status=503))

@@ -85,7 +85,7 @@ COHERE = Sdk(
 )
 GOOGLE_GENAI = Sdk(
     name="google_genai",
-    requirement="google-genai >= 3.0, < 4",
+    requirement="google-genai >= 1.60, < 4",
     waist="google.genai._api_client",
     patch="google_genai",
     wire="gemini",

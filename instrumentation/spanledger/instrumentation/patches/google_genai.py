@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from spanledger.failures import internal_error, logger
-from spanledger.instrumentation.patches import WaistNotFound
+from spanledger.instrumentation.patches import WaistNotFound, base_client
 from spanledger.instrumentation.patches.background import pending_of
 from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, current, request_of
 from spanledger.instrumentation.sdks import Sdk
@@ -26,6 +26,7 @@ from spanledger.instrumentation.stream import Watch
 from spanledger.pricing.names import canonical_provider
 
 _INTERACTIONS = "google.genai._gaos.basesdk"
+_INTERACTIONS_BEFORE_3 = "google.genai._interactions._base_client"
 
 
 class Patch:
@@ -39,7 +40,7 @@ class Patch:
         self._caller = Caller(sdk, tracer_provider)
         self._vertex = dict(sdk.client_providers)["vertexai"]
         client = "BaseApiClient"
-        self._hooks = [
+        self._hooks: list[Hooks | base_client.Patch] = [
             Hooks(
                 (module, client, "_request", self._request),
                 (module, client, "_async_request", self._async_request),
@@ -47,12 +48,12 @@ class Patch:
                 (module, client, "_async_request_once", _attempt),
             )
         ]
-        if _INTERACTIONS in sys.modules:
-            self._hook_interactions(sys.modules[_INTERACTIONS])
-        else:
-            from wrapt import register_post_import_hook
+        from wrapt import register_post_import_hook
 
-            register_post_import_hook(self._hook_interactions, _INTERACTIONS)
+        register_post_import_hook(self._hook_interactions, _INTERACTIONS)
+        register_post_import_hook(
+            lambda module: self._hook_interactions_before_3(module, tracer_provider), _INTERACTIONS_BEFORE_3
+        )
 
     def remove(self) -> None:
         """Restore the SDK; calls in flight still end their spans."""
@@ -78,16 +79,28 @@ class Patch:
         except Exception:
             internal_error("instrumenting google-genai's interactions")
 
+    def _hook_interactions_before_3(self, module: ModuleType, tracer_provider: Any) -> None:
+        """Before 3.0, interactions go by the base client that openai and anthropic have."""
+        if not self._caller.active:
+            return
+        try:
+            self._hooks.append(base_client.Patch(self._caller.sdk, module, tracer_provider))
+        except WaistNotFound as error:
+            logger.warning("spanledger: %s; interactions are not recorded", error)
+        except Exception:
+            internal_error("instrumenting google-genai's interactions")
+
     # the api client
 
     def _request(self, original: Any) -> Any:
-        def _request(client: Any, http_request: Any, http_options: Any = None, stream: bool = False) -> Any:
+        def _request(client: Any, http_request: Any, *args: Any, **kwargs: Any) -> Any:
+            stream = _streamed(args, kwargs)
             call = self._begin(client, http_request, stream)
             if call is None:
-                return original(client, http_request, http_options, stream)
+                return original(client, http_request, *args, **kwargs)
             try:
                 with call:
-                    response = original(client, http_request, http_options, stream)
+                    response = original(client, http_request, *args, **kwargs)
             except BaseException as error:
                 call.failed(error)
                 raise
@@ -97,13 +110,14 @@ class Patch:
         return _request
 
     def _async_request(self, original: Any) -> Any:
-        async def _async_request(client: Any, http_request: Any, http_options: Any = None, stream: bool = False) -> Any:
+        async def _async_request(client: Any, http_request: Any, *args: Any, **kwargs: Any) -> Any:
+            stream = _streamed(args, kwargs)
             call = self._begin(client, http_request, stream)
             if call is None:
-                return await original(client, http_request, http_options, stream)
+                return await original(client, http_request, *args, **kwargs)
             try:
                 with call:
-                    response = await original(client, http_request, http_options, stream)
+                    response = await original(client, http_request, *args, **kwargs)
             except BaseException as error:
                 call.failed(error)
                 raise
@@ -193,6 +207,11 @@ class Patch:
             place = url.partition("/locations/")[2].partition("/")[0]
             call.span.region = "" if place == "global" else place
         return call
+
+
+def _streamed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """`stream`, the last argument of `_request`; what comes before it is not the same in every version."""
+    return bool(kwargs.get("stream") or (args and args[-1] is True))
 
 
 def _model(url: str) -> str:
