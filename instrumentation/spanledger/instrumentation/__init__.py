@@ -46,16 +46,16 @@ class SdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         post_import.unpatch(self.sdk)
 
 
-class AnthropicInstrumentor(SdkInstrumentor):
-    """Anthropic's SDK, with its Bedrock and Vertex clients."""
-
-    sdk = sdks.ANTHROPIC
-
-
 class AioBotocoreInstrumentor(SdkInstrumentor):
     """Amazon Bedrock by aiobotocore."""
 
     sdk = sdks.AIOBOTOCORE
+
+
+class AnthropicInstrumentor(SdkInstrumentor):
+    """Anthropic's SDK, with its Bedrock and Vertex clients."""
+
+    sdk = sdks.ANTHROPIC
 
 
 class BotocoreInstrumentor(SdkInstrumentor):
@@ -88,10 +88,10 @@ class GroqInstrumentor(SdkInstrumentor):
     sdk = sdks.GROQ
 
 
-class LiteLLMInstrumentor(SdkInstrumentor):
-    """litellm, where it calls a provider by its own HTTP client."""
+class HuggingFaceAsyncInstrumentor(SdkInstrumentor):
+    """Hugging Face's AsyncInferenceClient."""
 
-    sdk = sdks.LITELLM
+    sdk = sdks.HUGGINGFACE_ASYNC
 
 
 class HuggingFaceInstrumentor(SdkInstrumentor):
@@ -100,16 +100,10 @@ class HuggingFaceInstrumentor(SdkInstrumentor):
     sdk = sdks.HUGGINGFACE
 
 
-class HuggingFaceAsyncInstrumentor(SdkInstrumentor):
-    """Hugging Face's AsyncInferenceClient."""
+class LiteLLMInstrumentor(SdkInstrumentor):
+    """litellm, where it calls a provider by its own HTTP client."""
 
-    sdk = sdks.HUGGINGFACE_ASYNC
-
-
-class MistralInstrumentor(SdkInstrumentor):
-    """Mistral's SDK, against La Plateforme."""
-
-    sdk = sdks.MISTRAL
+    sdk = sdks.LITELLM
 
 
 class MistralAzureInstrumentor(SdkInstrumentor):
@@ -122,6 +116,12 @@ class MistralGoogleCloudInstrumentor(SdkInstrumentor):
     """The Google Cloud client of Mistral's SDK."""
 
     sdk = sdks.MISTRAL_GOOGLE_CLOUD
+
+
+class MistralInstrumentor(SdkInstrumentor):
+    """Mistral's SDK, against La Plateforme."""
+
+    sdk = sdks.MISTRAL
 
 
 class OllamaInstrumentor(SdkInstrumentor):

@@ -32,6 +32,15 @@ class Sdk:
     operations: tuple[str, ...] = ()
 
 
+AIOBOTOCORE = Sdk(
+    name="aiobotocore",
+    requirement="aiobotocore >= 3.0, < 4",
+    waist="aiobotocore.client",
+    patch="botocore",
+    wire="bedrock",
+    provider="aws.bedrock",
+    operations=("chat", "embeddings", "image_generation", "rerank", "text_completion"),
+)
 ANTHROPIC = Sdk(
     name="anthropic",
     requirement="anthropic >= 0.40, < 3",
@@ -47,15 +56,6 @@ ANTHROPIC = Sdk(
         ("AWS", "anthropic"),
     ),
     key_attributes=("api_key", "auth_token", "aws_access_key"),
-)
-AIOBOTOCORE = Sdk(
-    name="aiobotocore",
-    requirement="aiobotocore >= 3.0, < 4",
-    waist="aiobotocore.client",
-    patch="botocore",
-    wire="bedrock",
-    provider="aws.bedrock",
-    operations=("chat", "embeddings", "image_generation", "rerank", "text_completion"),
 )
 BOTOCORE = Sdk(
     name="botocore",
@@ -101,6 +101,22 @@ GROQ = Sdk(
     provider="groq",
     operations=("chat", "embeddings", "speech", "transcription", "translation"),
 )
+HUGGINGFACE = Sdk(
+    name="huggingface",
+    requirement="huggingface_hub >= 2.0, < 3",
+    waist="huggingface_hub.inference._client",
+    patch="huggingface",
+    wire="huggingface",
+    provider="huggingface",
+)
+HUGGINGFACE_ASYNC = Sdk(
+    name="huggingface_async",
+    requirement="huggingface_hub >= 2.0, < 3",
+    waist="huggingface_hub.inference._generated._async_client",
+    patch="huggingface",
+    wire="huggingface",
+    provider="huggingface",
+)
 LITELLM = Sdk(
     name="litellm",
     requirement="litellm >= 1.106, < 2",
@@ -117,22 +133,6 @@ LITELLM = Sdk(
         "text_completion",
         "transcription",
     ),
-)
-HUGGINGFACE = Sdk(
-    name="huggingface",
-    requirement="huggingface_hub >= 2.0, < 3",
-    waist="huggingface_hub.inference._client",
-    patch="huggingface",
-    wire="huggingface",
-    provider="huggingface",
-)
-HUGGINGFACE_ASYNC = Sdk(
-    name="huggingface_async",
-    requirement="huggingface_hub >= 2.0, < 3",
-    waist="huggingface_hub.inference._generated._async_client",
-    patch="huggingface",
-    wire="huggingface",
-    provider="huggingface",
 )
 MISTRAL = Sdk(
     name="mistral",
@@ -192,6 +192,14 @@ TOGETHER = Sdk(
         "transcription",
         "translation",
     ),
+)
+VOYAGE = Sdk(
+    name="voyage",
+    requirement="voyageai >= 0.5, < 1",
+    waist="voyageai",
+    patch="voyage",
+    wire="voyage",
+    provider="voyageai",
 )
 WRITER = Sdk(
     name="writer",

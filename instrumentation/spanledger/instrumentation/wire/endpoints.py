@@ -25,6 +25,7 @@ from spanledger.instrumentation.wire import (
     openai_images,
     openai_moderations,
     openai_responses,
+    voyage,
 )
 from spanledger.instrumentation.wire.reading import Reader, StreamReader
 
@@ -64,7 +65,12 @@ _INTERACTION_POLL = Endpoint("chat", gemini_interactions.read, gemini_interactio
 _MISTRAL_CHAT = Endpoint("chat", mistral.read_chat, mistral.ChatStream)
 _MISTRAL_CONVERSATION = Endpoint("chat", mistral.read_conversation, mistral.ConversationStream)
 
+
 _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
+    "anthropic": {
+        ("v1", "messages"): _MESSAGES,
+        ("v1", "complete"): Endpoint("text_completion", anthropic_complete.read, anthropic_complete.Stream),
+    },
     "bedrock": {
         "converse": _CONVERSE,
         "converse-stream": _CONVERSE,
@@ -87,18 +93,19 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         "parse": Endpoint("ocr", cohere.read, cohere.Stream),
         ("audio", "transcriptions"): Endpoint("transcription", cohere.read, cohere.Stream),
     },
-    "ollama": {
-        ("api", "chat"): Endpoint("chat", ollama.read, ollama.Stream),
-        ("api", "generate"): Endpoint("text_completion", ollama.read, ollama.Stream),
-        ("api", "embed"): Endpoint("embeddings", ollama.read, ollama.Stream),
-        ("api", "embeddings"): Endpoint("embeddings", ollama.read, ollama.Stream),
-        ("v1", "systemone"): Endpoint("decision", ollama.read_systemone, ollama.Stream),
+    "gemini": {
+        "generateContent": _GENERATE,
+        "streamGenerateContent": _GENERATE,
+        "embedContent": _EMBED,
+        "batchEmbedContents": _EMBED,
+        "predict": Endpoint("image_generation", gemini.read_predict, gemini.Stream),
+        ("embedding", "predict"): Endpoint("embeddings", gemini.read_predict, gemini.Stream),
+        "interactions": Endpoint("chat", gemini_interactions.read, gemini_interactions.Stream),
+        "decisions": Endpoint("decision", gemini_interactions.read, gemini_interactions.Stream),
     },
     "huggingface": {
         "conversational": Endpoint("chat", openai_chat.read, openai_chat.Stream),
-        "text-generation": Endpoint(
-            "text_completion", huggingface.read_generation, huggingface.GenerationStream
-        ),
+        "text-generation": Endpoint("text_completion", huggingface.read_generation, huggingface.GenerationStream),
         "feature-extraction": Endpoint("embeddings", openai_embeddings.read, openai_embeddings.Stream),
         "text-to-image": _IMAGES,
         "image-to-image": _IMAGES,
@@ -119,10 +126,15 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         "moderations": Endpoint("moderation", mistral.read_chat, mistral.ChatStream),
         "classifications": Endpoint("classification", mistral.read_chat, mistral.ChatStream),
         "ocr": Endpoint("ocr", mistral.read_ocr, mistral.ChatStream),
-        ("audio", "transcriptions"): Endpoint(
-            "transcription", mistral.read_transcription, mistral.TranscriptionStream
-        ),
+        ("audio", "transcriptions"): Endpoint("transcription", mistral.read_transcription, mistral.TranscriptionStream),
         ("audio", "speech"): Endpoint("speech", openai_audio.read_speech, openai_audio.SpeechStream),
+    },
+    "ollama": {
+        ("api", "chat"): Endpoint("chat", ollama.read, ollama.Stream),
+        ("api", "generate"): Endpoint("text_completion", ollama.read, ollama.Stream),
+        ("api", "embed"): Endpoint("embeddings", ollama.read, ollama.Stream),
+        ("api", "embeddings"): Endpoint("embeddings", ollama.read, ollama.Stream),
+        ("v1", "systemone"): Endpoint("decision", ollama.read_systemone, ollama.Stream),
     },
     "openai": {
         ("chat", "completions"): _CHAT,
@@ -140,6 +152,12 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         "moderations": Endpoint("moderation", openai_moderations.read, openai_moderations.Stream),
         "rerank": Endpoint("rerank", openai_embeddings.read, openai_embeddings.Stream),
     },
+    "voyage": {
+        "embeddings": Endpoint("embeddings", voyage.read, voyage.Stream),
+        "contextualizedembeddings": Endpoint("embeddings", voyage.read, voyage.Stream),
+        "multimodalembeddings": Endpoint("embeddings", voyage.read, voyage.Stream),
+        "rerank": Endpoint("rerank", voyage.read, voyage.Stream),
+    },
     "writer": {
         ("v1", "chat"): _CHAT,
         "completions": _COMPLETIONS,
@@ -148,20 +166,6 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         ("graphs", "question"): _GENERATE_CONTENT,
         ("v1", "translation"): _GENERATE_CONTENT,
         ("v1", "vision"): _GENERATE_CONTENT,
-    },
-    "anthropic": {
-        ("v1", "messages"): _MESSAGES,
-        ("v1", "complete"): Endpoint("text_completion", anthropic_complete.read, anthropic_complete.Stream),
-    },
-    "gemini": {
-        "generateContent": _GENERATE,
-        "streamGenerateContent": _GENERATE,
-        "embedContent": _EMBED,
-        "batchEmbedContents": _EMBED,
-        "predict": Endpoint("image_generation", gemini.read_predict, gemini.Stream),
-        ("embedding", "predict"): Endpoint("embeddings", gemini.read_predict, gemini.Stream),
-        "interactions": Endpoint("chat", gemini_interactions.read, gemini_interactions.Stream),
-        "decisions": Endpoint("decision", gemini_interactions.read, gemini_interactions.Stream),
     },
 }
 """Wire format -> the last two segments of the path, or the last alone (Gemini's verb) -> endpoint."""
