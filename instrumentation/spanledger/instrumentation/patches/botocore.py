@@ -9,8 +9,8 @@ Two hooks, which let all but Bedrock's billable operations pass:
 What the program gets is what botocore made, and nothing is read ahead of the program:
 
 - an `EventStream` keeps its type; its generator of raw messages runs inside one of ours,
-- a `StreamingBody` keeps its type; the HTTP response under it (for aiobotocore, the body itself) becomes an instance
-  of a subclass with the same name, which shows every piece to a `Watch`.
+- a `StreamingBody` keeps its type; the HTTP response under it (for aiobotocore since 3.9, the body itself) becomes an
+  instance of a subclass with the same name, which shows every piece to a `Watch`.
 """
 
 from __future__ import annotations
@@ -384,7 +384,7 @@ def _watched(messages: Iterator[Any], watch: _Watch) -> Iterator[Any]:
     except BaseException as error:
         watch.broken(error)
         raise
-    watch.end()
+    watch.closed()
 
 
 async def _async_watched(messages: AsyncIterator[Any], watch: _Watch) -> AsyncIterator[Any]:
@@ -400,7 +400,7 @@ async def _async_watched(messages: AsyncIterator[Any], watch: _Watch) -> AsyncIt
     except BaseException as error:
         watch.broken(error)
         raise
-    watch.end()
+    watch.closed()
 
 
 def _look(watch: Watch, message: Any) -> None:
@@ -453,16 +453,43 @@ class _BodyWatch(_Watch):
             if self._left is not None:
                 self._left -= len(data)
         if self._left == 0 or not isinstance(asked, int) or asked < 0 or (asked and not data):
-            self.end()
+            self.closed()
 
 
 def _watch_body(flight: InFlight, body: Any, headers: Mapping[str, str]) -> None:
     watch = _BodyWatch(flight, headers)
-    if hasattr(body, "__aiter__"):
+    if hasattr(body, "__wrapped__"):
+        raw = body.__wrapped__
+        raw.content = _Content(raw.content, watch)
+        _show(raw, watch, _CLOSE)
+    elif hasattr(body, "__aiter__"):
         _show(body, watch, _ASYNC_BODY)
     else:
         _show(body._raw_stream, watch, _BODY)
     _hold(body, watch)
+
+
+class _Content:
+    """Stands in for the content of an aiohttp response, where aiobotocore's body (before 3.9) is a proxy of it."""
+
+    __slots__ = ("_content", "_spanledger")
+
+    def __init__(self, content: Any, watch: _BodyWatch) -> None:
+        self._content = content
+        self._spanledger = watch
+
+    async def read(self, n: int = -1) -> bytes:
+        self._spanledger.reading = True
+        try:
+            data: bytes = await self._content.read(n)
+        except BaseException as error:
+            self._spanledger.broken(error)
+            raise
+        self._spanledger.read(data, n)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
 
 
 def _show(shown: Any, watch: _Watch, methods: Mapping[str, Callable[[Any], Any]]) -> None:

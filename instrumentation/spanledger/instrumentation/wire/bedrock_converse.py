@@ -64,13 +64,14 @@ class Stream:
         metadata = self._metadata
         usage = mapping(metadata.get("usage"))
         tally = Tally()
-        if metadata.get("usage") is not None and not isinstance(metadata["usage"], Mapping):
+        if not isinstance(metadata.get("usage", usage), Mapping):
             tally.reasons.append("usage is not an object")
         _tokens(tally, usage, self._request)
         tally.keep_unmapped(usage, _KNOWN)
         trace = mapping(metadata.get("trace"))
-        guardrail_units(tally, trace.get("guardrail"))
-        guardrail_units(tally, mapping(metadata.get("amazon-bedrock-trace")).get("guardrail"))
+        for guarded in (trace, mapping(metadata.get("amazon-bedrock-trace"))):
+            if guarded:
+                guardrail_units(tally, guarded.get("guardrail"))
         tier = mapping(metadata.get("serviceTier")) or mapping(self._request.get("serviceTier"))
         latency = mapping(metadata.get("performanceConfig")).get("latency")
         return Reading(
@@ -119,9 +120,10 @@ def _tokens(tally: Tally, usage: Mapping[str, Any], request: Mapping[str, Any]) 
     `inputTokens` excludes the cache for Claude and Nova, where the total is input + cache + output. Where the total is
     input + output though there is a cache, as for OpenAI's models, the cache lies inside `inputTokens`.
     """
-    plain, output, total = (tally.count(usage, name) for name in ("inputTokens", "outputTokens", "totalTokens"))
+    plain, output = tally.count(usage, "inputTokens"), tally.count(usage, "outputTokens")
+    total = tally.count(usage, "totalTokens")
     cached, written = _twice_named(tally, usage, _READ), _twice_named(tally, usage, _WRITTEN)
-    split = _split(tally, usage.get("cacheDetails"))
+    split = _split(tally, usage["cacheDetails"]) if "cacheDetails" in usage else {}
     if written is None and split:
         written = sum(split.values())
     cache = (cached or 0) + (written or 0)
@@ -139,9 +141,12 @@ def _tokens(tally: Tally, usage: Mapping[str, Any], request: Mapping[str, Any]) 
                 written = min(written or 0, plain - cached)
                 cache = cached + written
             plain -= cache
-    for part, quantity in (("input", plain), ("cache_read", cached), ("output", output)):
-        if quantity is not None:
-            tally.parts[part] = quantity
+    if plain is not None:
+        tally.parts["input"] = plain
+    if cached is not None:
+        tally.parts["cache_read"] = cached
+    if output is not None:
+        tally.parts["output"] = output
     if written is not None:
         _writes(tally, written, split, request)
 
@@ -171,7 +176,7 @@ def _split(tally: Tally, details: object) -> dict[str, int]:
 
 
 def _twice_named(tally: Tally, usage: Mapping[str, Any], names: tuple[str, str]) -> int | None:
-    first, second = (tally.count(usage, name) for name in names)
+    first, second = tally.count(usage, names[0]), tally.count(usage, names[1])
     if first is None or second is None:
         return second if first is None else first
     if first != second:
