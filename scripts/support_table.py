@@ -28,6 +28,7 @@ def sdk_table() -> str:
     rows = []
     for requirement, kin in sorted(sdks.items()):
         package, versions = requirement.split(" ", 1)
+        kin.sort(key=lambda sdk: sdk.name)
         made = {operation for sdk in kin for operation in sdk.operations or operations(sdk.wire)}
         rows.append((f"`{package}`", versions, ", ".join(sorted(made)), ", ".join(_providers(kin))))
     return _table(("SDK", "versions", "operations", "provider names"), rows)
