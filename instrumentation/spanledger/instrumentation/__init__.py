@@ -136,6 +136,12 @@ class OpenAIInstrumentor(SdkInstrumentor):
     sdk = sdks.OPENAI
 
 
+class ReplicateInstrumentor(SdkInstrumentor):
+    """Replicate's SDK."""
+
+    sdk = sdks.REPLICATE
+
+
 class TogetherInstrumentor(SdkInstrumentor):
     """Together's SDK."""
 

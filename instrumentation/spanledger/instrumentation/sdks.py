@@ -175,6 +175,14 @@ OPENAI = Sdk(
     provider="openai",
     client_providers=(("Azure", "azure.ai.openai"), ("Bedrock", "aws.bedrock")),
 )
+REPLICATE = Sdk(
+    name="replicate",
+    requirement="replicate >= 1.0, < 2",
+    waist="replicate.client",
+    patch="replicate",
+    wire="replicate",
+    provider="replicate",
+)
 TOGETHER = Sdk(
     name="together",
     requirement="together >= 2.0, < 4",

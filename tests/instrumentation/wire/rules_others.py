@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from spanledger.pricing.usage import ESTIMATED, REPORTED, Quantity
@@ -44,6 +45,10 @@ PARTS: dict[str, dict[str, Quantity]] = {
     "ollama/embed": {"input": 8},
     "ollama/embeddings": {},
     "ollama/systemone": {"input": 40, "output": 2},
+    "replicate/language": {"input": 12, "output": 40},
+    "replicate/image": {"image": 2},
+    "replicate/under_way": {},
+    "replicate/failed": {},
     "voyage/embeddings": {"input": 18},
     "voyage/rerank": {"input": 57},
     "voyage/multimodal": {"input": 5, "input_image": 3576 - 5},
@@ -53,11 +58,15 @@ PARTS: dict[str, dict[str, Quantity]] = {
 STATUS: dict[str, str] = {
     "cohere/classify": REPORTED,
     "cohere/tokens_alone": ESTIMATED,
+    "replicate/failed": REPORTED,
     "voyage/multimodal_mixed": ESTIMATED,
 }
 UNMAPPED: dict[str, dict[str, Quantity]] = {
     "cohere/chat": {"cached_tokens": 64},
     "cohere/classify": {"classifications": 4},
+    "replicate/language": {"predict_time": Decimal("1.5")},
+    "replicate/image": {"predict_time": 3},
+    "replicate/failed": {"predict_time": Decimal("2.5")},
 }
 OTHER: dict[str, dict[str, Any]] = {
     "cohere/chat": {"response_id": "33c65ef0", "finish_reasons": ("COMPLETE",)},
@@ -68,6 +77,8 @@ OTHER: dict[str, dict[str, Any]] = {
     "mistral/transcription": {"response_model": "voxtral-mini-2507"},
     "mistral/conversation": {"response_model": "mistral-medium-2505", "response_id": ""},
     "mistral/conversation_error": {"error": ("3000", "No.")},
+    "replicate/under_way": {"pending": True, "response_id": "2knutntb"},
+    "replicate/failed": {"error": ("failed", "CUDA out of memory")},
     "ollama/chat": {"response_model": "llama3", "finish_reasons": ("stop",)},
     "ollama/chat_error": {"error": ("error", "model runner has unexpectedly stopped")},
 }

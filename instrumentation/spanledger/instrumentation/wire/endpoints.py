@@ -25,6 +25,7 @@ from spanledger.instrumentation.wire import (
     openai_images,
     openai_moderations,
     openai_responses,
+    replicate,
     voyage,
 )
 from spanledger.instrumentation.wire.reading import Reader, StreamReader
@@ -62,6 +63,7 @@ _GENERATE = Endpoint("chat", gemini.read, gemini.Stream)
 _EMBED = Endpoint("embeddings", gemini.read, gemini.Stream)
 _INTERACTION_POLL = Endpoint("chat", gemini_interactions.read, gemini_interactions.Stream, poll=True)
 
+_PREDICTION_POLL = Endpoint("generate_content", replicate.read, replicate.Stream, poll=True)
 _MISTRAL_CHAT = Endpoint("chat", mistral.read_chat, mistral.ChatStream)
 _MISTRAL_CONVERSATION = Endpoint("chat", mistral.read_conversation, mistral.ConversationStream)
 
@@ -152,6 +154,9 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         "moderations": Endpoint("moderation", openai_moderations.read, openai_moderations.Stream),
         "rerank": Endpoint("rerank", openai_embeddings.read, openai_embeddings.Stream),
     },
+    "replicate": {
+        "predictions": Endpoint("generate_content", replicate.read, replicate.Stream),
+    },
     "voyage": {
         "embeddings": Endpoint("embeddings", voyage.read, voyage.Stream),
         "contextualizedembeddings": Endpoint("embeddings", voyage.read, voyage.Stream),
@@ -206,6 +211,8 @@ def find(format: str, method: str, url: str) -> Endpoint | None:
             return _MESSAGES
         model, _, verb = last.rpartition(":")
         return _MESSAGES if verb in _VERTEX and before == "models" and model != "count-tokens" else None
+    if method == "GET" and format == "replicate" and before == "predictions":
+        return _PREDICTION_POLL
     if method == "GET" and format == "openai" and before == "responses":
         return _RESPONSE_POLL
     if method == "GET" and format == "gemini" and before == "interactions":
