@@ -393,6 +393,20 @@ def test_a_stub_makes_no_row(client: Any, provider: Provider, spans: Spans) -> N
     assert not spans.all()
 
 
+def test_a_botocore_that_makes_other_objects_leaves_a_row(
+    client: Any, provider: Provider, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spanledger.instrumentation.patches import botocore
+
+    def fail(*_: Any) -> None:
+        raise AttributeError("_event_generator")
+
+    monkeypatch.setattr(botocore, "_watch_events", fail)
+    provider.say(converse_stream())
+    assert len(list(client.converse_stream(**ASK)["stream"])) == len(EVENTS)
+    assert spans.one()[names.COST_STATUS] == "usage_missing"
+
+
 def test_other_calls_make_no_row(client: Any, provider: Provider, spans: Spans) -> None:
     provider.say(Answer({"inputTokens": 12}))
     if hasattr(client, "count_tokens"):  # older ones cannot

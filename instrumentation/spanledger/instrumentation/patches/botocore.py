@@ -313,6 +313,7 @@ def _returned(flight: InFlight, result: Any) -> None:
         else:
             call.end(_plain_reading(flight, result))
     except Exception:
+        flight.call.end(Reading(usage=Usage(status=MISSING)))
         internal_error("reading a response")
 
 
@@ -440,7 +441,7 @@ class _BodyWatch(_Watch):
         reader: Any = BodyReader(lambda content: endpoint.read(_json(content), request))
         super().__init__(flight.call, reader, _settle(flight, headers))
         length = headers.get("content-length", "")
-        self._left = int(length) if length.isdigit() else None
+        self._left = int(length) if length.isdecimal() else None
         self.reading = False
 
     def read(self, data: bytes, asked: object) -> None:
