@@ -160,5 +160,11 @@ class WriterInstrumentor(SdkInstrumentor):
     sdk = sdks.WRITER
 
 
+class XAIInstrumentor(SdkInstrumentor):
+    """xAI's SDK, which speaks gRPC."""
+
+    sdk = sdks.XAI
+
+
 INSTRUMENTORS: tuple[type[SdkInstrumentor], ...] = tuple(SdkInstrumentor.__subclasses__())
 """All of them; `pyproject.toml` has an entry point for each."""

@@ -9,11 +9,14 @@ from functools import lru_cache
 def region_of_host(host: str) -> str:
     """The region in a host name, in the provider's words; empty where there is none.
 
-    OpenAI's data residency hosts are `eu.api.openai.com`; AWS has `bedrock-runtime.us-east-1.amazonaws.com`; Vertex
-    `us-east5-aiplatform.googleapis.com` and `aiplatform.eu.rep.googleapis.com`.
+    OpenAI's data residency hosts are `eu.api.openai.com`, xAI's regional ones `us-east-1.api.x.ai`; AWS has
+    `bedrock-runtime.us-east-1.amazonaws.com`; Vertex `us-east5-aiplatform.googleapis.com` and
+    `aiplatform.eu.rep.googleapis.com`.
     """
     if host.endswith(".api.openai.com"):
         return host.removesuffix(".api.openai.com")
+    if host.endswith(".api.x.ai"):
+        return host.removesuffix(".api.x.ai")
     if host.startswith("bedrock") and ".amazonaws.com" in host:
         return host.split(".")[1]
     if host.endswith("-aiplatform.googleapis.com"):

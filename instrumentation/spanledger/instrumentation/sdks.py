@@ -218,3 +218,11 @@ WRITER = Sdk(
     provider="writer",
     operations=("chat", "generate_content", "text_completion"),
 )
+XAI = Sdk(
+    name="xai",
+    requirement="xai-sdk >= 1.4, < 2",
+    waist="xai_sdk",
+    patch="xai",
+    wire="xai",
+    provider="x_ai",
+)

@@ -27,6 +27,7 @@ from spanledger.instrumentation.wire import (
     openai_responses,
     replicate,
     voyage,
+    xai,
 )
 from spanledger.instrumentation.wire.reading import Reader, StreamReader
 
@@ -67,6 +68,9 @@ _PREDICTION_POLL = Endpoint("generate_content", replicate.read, replicate.Stream
 _MISTRAL_CHAT = Endpoint("chat", mistral.read_chat, mistral.ChatStream)
 _MISTRAL_CONVERSATION = Endpoint("chat", mistral.read_conversation, mistral.ConversationStream)
 
+
+_XAI_CHAT = Endpoint("chat", xai.read, xai.Stream)
+_XAI_VIDEO = Endpoint("video_generation", xai.read, xai.Stream)
 
 _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
     "anthropic": {
@@ -137,6 +141,15 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         ("api", "embed"): Endpoint("embeddings", ollama.read, ollama.Stream),
         ("api", "embeddings"): Endpoint("embeddings", ollama.read, ollama.Stream),
         ("v1", "systemone"): Endpoint("decision", ollama.read_systemone, ollama.Stream),
+    },
+    "xai": {
+        "GetCompletion": _XAI_CHAT,
+        "GetCompletionChunk": _XAI_CHAT,
+        "StartDeferredCompletion": _XAI_CHAT,
+        "CompactContext": _XAI_CHAT,
+        "GenerateImage": Endpoint("image_generation", xai.read, xai.Stream),
+        "GenerateVideo": _XAI_VIDEO,
+        "ExtendVideo": _XAI_VIDEO,
     },
     "openai": {
         ("chat", "completions"): _CHAT,
