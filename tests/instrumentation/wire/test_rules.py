@@ -126,6 +126,8 @@ PARTS: dict[str, dict[str, Quantity]] = {
     "openai/decision": parts(cache_read=100, cache_write=200, input=500 - 100 - 200, output_reasoning=8, output=12 - 8),
     "openai/embeddings": {"input": 8},
     "openai/embeddings_total": {"input": 10},
+    "openai/rerank": {"input": 77, "output": 0},
+    "writer/question": {},
     "openai/image_tokens": {"input": 60 - 10, "input_image": 10, "output_image": 4160},
     "openai/image_tokens_with_text": {"input": 60 - 10, "input_image": 10, "output": 40, "output_image": 4200 - 40},
     "openai/image_count": {"image": 2},
