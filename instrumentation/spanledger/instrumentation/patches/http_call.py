@@ -335,10 +335,13 @@ def may_be_billed(error: BaseException) -> bool:
     """
     if not isinstance(error, Exception):
         return True  # cancelled or interrupted while the provider worked
+    raised_from: BaseException | None = error
+    while raised_from is not None:  # not its context: that may be an earlier error of the program's own
+        if (status := _status(raised_from)) is not None:
+            return status < 400
+        raised_from = raised_from.__cause__
     sent = False
     for cause in _causes(error):
-        if (status := _status(cause)) is not None:
-            return status < 400
         names = {kind.__name__ for kind in type(cause).__mro__}
         if names & _NOT_CONNECTED:
             return False
