@@ -68,7 +68,6 @@ _PREDICTION_POLL = Endpoint("generate_content", replicate.read, replicate.Stream
 _MISTRAL_CHAT = Endpoint("chat", mistral.read_chat, mistral.ChatStream)
 _MISTRAL_CONVERSATION = Endpoint("chat", mistral.read_conversation, mistral.ConversationStream)
 
-
 _XAI_CHAT = Endpoint("chat", xai.read, xai.Stream)
 _XAI_VIDEO = Endpoint("video_generation", xai.read, xai.Stream)
 
@@ -142,15 +141,6 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         ("api", "embeddings"): Endpoint("embeddings", ollama.read, ollama.Stream),
         ("v1", "systemone"): Endpoint("decision", ollama.read_systemone, ollama.Stream),
     },
-    "xai": {
-        "GetCompletion": _XAI_CHAT,
-        "GetCompletionChunk": _XAI_CHAT,
-        "StartDeferredCompletion": _XAI_CHAT,
-        "CompactContext": _XAI_CHAT,
-        "GenerateImage": Endpoint("image_generation", xai.read, xai.Stream),
-        "GenerateVideo": _XAI_VIDEO,
-        "ExtendVideo": _XAI_VIDEO,
-    },
     "openai": {
         ("chat", "completions"): _CHAT,
         "completions": _COMPLETIONS,
@@ -184,6 +174,15 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         ("graphs", "question"): _GENERATE_CONTENT,
         ("v1", "translation"): _GENERATE_CONTENT,
         ("v1", "vision"): _GENERATE_CONTENT,
+    },
+    "xai": {
+        "GetCompletion": _XAI_CHAT,
+        "GetCompletionChunk": _XAI_CHAT,
+        "StartDeferredCompletion": _XAI_CHAT,
+        "CompactContext": _XAI_CHAT,
+        "GenerateImage": Endpoint("image_generation", xai.read, xai.Stream),
+        "GenerateVideo": _XAI_VIDEO,
+        "ExtendVideo": _XAI_VIDEO,
     },
 }
 """Wire format -> the last two segments of the path, or the last alone (Gemini's verb) -> endpoint."""
