@@ -168,7 +168,7 @@ OLLAMA = Sdk(
 )
 OPENAI = Sdk(
     name="openai",
-    requirement="openai >= 1.0, < 4",
+    requirement="openai >= 1.40, < 4",
     waist="openai._base_client",
     patch="base_client",
     wire="openai",
