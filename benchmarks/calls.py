@@ -1,7 +1,9 @@
 """What instrumentation adds to a call and to a stream's chunk, in place and in one run.
 
 Each variant is a client class of its own, so that nothing is patched or unpatched while it runs, and the
-variants take turns call by call: machines are noisy, ratios within one run are not.
+variants take turns call by call, chunk by chunk, in an order shuffled for each round: machines are noisy, and a call
+pays for the caches that the one before it has emptied. A variant's figure is the median over all rounds of its
+difference from the uninstrumented call or chunk of the same round.
 
     python benchmarks/calls.py [--rounds 3000]
 """
@@ -12,9 +14,11 @@ import argparse
 import gc
 import json
 import os
+import random
 import statistics
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
@@ -164,29 +168,51 @@ def plain_call(client: Any) -> None:
     client.chat.completions.create(**ASK)
 
 
-def stream(client: Any) -> None:
-    for _ in client.chat.completions.create(**ASK, stream=True, stream_options={"include_usage": True}):
-        pass
+def stream(client: Any) -> Any:
+    return client.chat.completions.create(**ASK, stream=True, stream_options={"include_usage": True})
 
 
-def hidden_stream(client: Any) -> None:
-    for _ in client.chat.completions.create(**ASK, stream=True):
-        pass
+def hidden_stream(client: Any) -> Any:
+    return client.chat.completions.create(**ASK, stream=True)
 
 
-def compare(clients: dict[str, Any], work: Callable[[Any], None], rounds: int) -> dict[str, float]:
-    """Median nanoseconds of `work` for each variant, taking turns."""
+def compare_calls(clients: dict[str, Any], rounds: int) -> dict[str, float]:
+    """What each variant adds to a plain call."""
     times: dict[str, list[int]] = {name: [] for name in clients}
-    order = list(clients)
-    for number in range(rounds + 50):
-        for name in order[number % 3 :] + order[: number % 3]:
-            client = clients[name]
-            start = perf_counter_ns()
-            work(client)
-            took = perf_counter_ns() - start
-            if number >= 50:
-                times[name].append(took)
-    return {name: statistics.median(t) for name, t in times.items()}
+    for _ in range(100 + rounds):
+        _take_turns({name: partial(plain_call, client) for name, client in clients.items()}, times)
+    return _added({name: taken[100:] for name, taken in times.items()})
+
+
+def compare_chunks(clients: dict[str, Any], start: Callable[[Any], Any], rounds: int) -> dict[str, float]:
+    """What each variant adds to a chunk in the middle of a stream; the streams are read side by side."""
+    times: dict[str, list[int]] = {name: [] for name in clients}
+    for _ in range(rounds):
+        streams = {name: iter(start(client)) for name, client in clients.items()}
+        for each in streams.values():
+            for _ in range(20):
+                next(each)
+        for _ in range(CHUNKS - 40):
+            _take_turns({name: each.__next__ for name, each in streams.items()}, times)
+        for each in streams.values():
+            for _ in each:
+                pass
+    return _added(times)
+
+
+def _take_turns(works: dict[str, Callable[[], Any]], times: dict[str, list[int]]) -> None:
+    for name in random.sample(list(works), len(works)):
+        work = works[name]
+        start = perf_counter_ns()
+        work()
+        times[name].append(perf_counter_ns() - start)
+
+
+def _added(times: dict[str, list[int]]) -> dict[str, float]:
+    """Median microseconds without instrumentation, and of what each other variant adds to them."""
+    plain = times.pop("plain")
+    added = {n: statistics.median(t - p for t, p in zip(ts, plain, strict=True)) for n, ts in times.items()}
+    return {name: ns / 1000 for name, ns in {"plain": statistics.median(plain), **added}.items()}
 
 
 def main() -> None:
@@ -195,17 +221,16 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     clients = build()
     gc.freeze()
-    medians = compare(clients, plain_call, rounds)
-    bare = (medians["bare span"] - medians["plain"]) / 1000
-    ours = (medians["spanledger"] - medians["plain"]) / 1000
-    print(f"plain call          {medians['plain'] / 1000:8.1f} us without instrumentation")
+    call = compare_calls(clients, rounds)
+    bare, ours = call["bare span"], call["spanledger"]
+    print(f"plain call          {call['plain']:8.1f} us without instrumentation")
     print(f"  bare span adds    {bare:8.1f} us")
     print(f"  spanledger adds   {ours:8.1f} us = {ours / bare:.2f} x the bare span")
-    for name, work in (("stream", stream), ("stream, asked for usage by us", hidden_stream)):
-        medians = compare(clients, work, max(rounds // 20, 50))
-        added = (medians["spanledger"] - medians["plain"] - ours * 1000) / 1000
-        print(f"{name}: {CHUNKS} chunks, {medians['plain'] / CHUNKS / 1000:.1f} us a chunk without instrumentation")
-        print(f"  spanledger adds   {added / CHUNKS:8.2f} us a chunk")
+    for name, start in (("chunk", stream), ("chunk, usage hidden", hidden_stream)):
+        chunk = compare_chunks(clients, start, max(rounds // 50, 1))
+        print(f"{name:20}{chunk['plain']:8.1f} us without instrumentation")
+        print(f"  bare span adds    {chunk['bare span']:8.2f} us")
+        print(f"  spanledger adds   {chunk['spanledger']:8.2f} us")
 
 
 if __name__ == "__main__":

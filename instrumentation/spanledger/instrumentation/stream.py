@@ -30,7 +30,7 @@ _watches: weakref.WeakSet[Watch] = weakref.WeakSet()
 class Watch:
     """Reads one stream in passing; its methods never raise."""
 
-    __slots__ = ("__weakref__", "_decoder", "_hidden", "_one_line", "_rest", "_split", "call", "reader", "settle")
+    __slots__ = ("__weakref__", "_at_line", "_decoder", "_hidden", "_rest", "_split", "call", "reader", "settle")
 
     def __init__(
         self,
@@ -61,43 +61,45 @@ class Watch:
             self._split = _aws_events
         else:
             self._split = _lines
-        self._one_line = self._split is _lines  # the usual piece is one line and an empty one
+        self._at_line = False  # known from the first piece on
         _watches.add(self)
         _register_at_exit()
 
     def piece(self, data: bytes) -> bytes:
         """Look at one piece of the body; returns what the program shall see of it."""
-        plain = data
+        plain, reader = data, self.reader
+        one_line = False
         try:
             if self._decoder is not None:
                 pieces = self._decoder.decode(data)
                 plain = pieces if isinstance(pieces, bytes) else b"".join(pieces)
-            if not self.call.ended:
+            one_line = plain.find(b"\n") == len(plain) - 2 and plain.endswith(b"\n\n")  # the usual piece
+            if one_line and self._at_line:
+                reader.feed(plain[:-2])
+            else:
                 self._read(plain)
+            if reader.ended:
+                self._settle()
         except Exception:
             internal_error("reading a stream")
-        return data if self._hidden is None else self._without_usage(plain)
+        if self._hidden is None:
+            return data
+        return _visible(plain) if one_line and not self._hidden else self._without_usage(plain)
 
     def _read(self, data: bytes) -> None:
-        reader = self.reader
-        if self.call.first_token_ns is None:
-            self.call.first_token()
-        if self._one_line and not self._rest and data.count(b"\n") == 2 and data.endswith(b"\n\n"):
-            reader.feed(data[:-2])
-        else:
-            lines, self._rest = self._split(self._rest + data if self._rest else data)
-            for line in lines:
-                if line:
-                    reader.feed(line)
-            if len(self._rest) > MAX_FRAME:
-                self._rest = b""
-        if reader.ended:
-            self._settle()
+        if self.call.ended:
+            return
+        self.call.first_token()
+        lines, self._rest = self._split(self._rest + data if self._rest else data)
+        for line in lines:
+            if line:
+                self.reader.feed(line)
+        if len(self._rest) > MAX_FRAME:
+            self._rest = b""
+        self._at_line = self._split is _lines and not self._rest
 
     def _without_usage(self, data: bytes) -> bytes:
         """The whole events so far, without the chunk that only carries usage and without `"usage":null`."""
-        if not self._hidden and data.count(b"\n") == 2 and data.endswith(b"\n\n"):
-            return _visible(data)
         buffer = (self._hidden or b"") + data
         separator = b"\r\n\r\n" if b"\r\n\r\n" in buffer else b"\n\n"
         *events, self._hidden = buffer.split(separator)
@@ -155,9 +157,10 @@ class BodyReader:
 
 
 def _visible(event: bytes) -> bytes:
-    if b'"usage":null' in event:
-        return event.replace(b',"usage":null', b"")
-    return b"" if b'"usage":{' in event and b'"choices":[]' in event else event
+    visible = event.replace(b',"usage":null', b"")
+    if len(visible) == len(event) and event.rfind(b'"usage":{') >= 0 and event.rfind(b'"choices":[]') >= 0:
+        return b""
+    return visible
 
 
 def _whole(data: bytes) -> tuple[list[bytes], bytes]:

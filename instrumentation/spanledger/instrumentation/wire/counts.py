@@ -174,6 +174,9 @@ class Tally:
             complete: False if the response broke off before the provider's last word on usage.
             why_missing: the reason to give where nothing was reported.
         """
+        stated = raw if isinstance(raw, dict) else None
+        if complete and self.parts and not self.reasons and not self.estimates:
+            return Usage(self.parts, self.unmapped, REPORTED, (), stated)
         reasons = self.reasons + self.estimates
         if not self.parts and not self.unmapped:
             status = MISSING
@@ -186,4 +189,4 @@ class Tally:
             status = CONTRADICTORY
         else:
             status = ESTIMATED if self.estimates else REPORTED
-        return Usage(self.parts, self.unmapped, status, tuple(reasons), raw if isinstance(raw, dict) else None)
+        return Usage(self.parts, self.unmapped, status, tuple(reasons), stated)

@@ -77,8 +77,8 @@ class Stream:
         usage = line.rfind(b'"usage"')
         finish = line.rfind(b'"finish_reason"')
         if (
-            (usage >= 0 and not line.startswith(_NULL, usage + 7))
-            or (finish >= 0 and not line.startswith(_NULL, finish + 15))
+            (usage >= 0 and line[usage + 8 : usage + 9] != b"n" and not line.startswith(_NULL, usage + 7))
+            or (finish >= 0 and line[finish + 16 : finish + 17] != b"n" and not line.startswith(_NULL, finish + 15))
             or line.rfind(b'"error"') >= 0
             or (self._choices > 1 and line.count(b'"finish_reason"') > 1)
             or (self._groq and b'"executed_tools"' in line)
@@ -86,7 +86,7 @@ class Stream:
             event = sse.event(line)
             if event is not None:
                 self.take(event)
-        elif line.startswith(_DONE):
+        elif len(line) < 32 and line.startswith(_DONE):
             self.ended = self.finished = True
 
     def _feed_head(self, line: bytes) -> None:
