@@ -216,12 +216,14 @@ def _add_usage(row: Row, call: Call, left_out: tuple[str, ...]) -> None:
     for part, quantity in call.parts.items():
         if type(quantity) is int and 0 <= quantity <= MAX_QUANTITY:
             usage[part] = quantity
-        else:
-            text = quantity_text(quantity)
-            if text is None:
-                status = CONTRADICTORY
-                continue
-            usage[part] = text
+            if part in TOKEN_GROUPS:
+                sums[TOKEN_GROUPS[part]] += quantity
+            continue
+        text = quantity_text(quantity)
+        if text is None:
+            status = CONTRADICTORY
+            continue
+        usage[part] = text
         if part in TOKEN_GROUPS:
             sums[TOKEN_GROUPS[part]] += int(quantity)
     if usage or status != MISSING:

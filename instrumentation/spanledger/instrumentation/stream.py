@@ -24,6 +24,9 @@ from spanledger.instrumentation.wire.reading import Reading, StreamReader
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes of an unfinished line or frame that are held; beyond that the stream is no longer read."""
 
+_LINE_END = ord("\n")
+_NO_USAGE = b',"usage":null'
+
 _watches: weakref.WeakSet[Watch] = weakref.WeakSet()
 
 
@@ -73,7 +76,7 @@ class Watch:
             if self._decoder is not None:
                 pieces = self._decoder.decode(data)
                 plain = pieces if isinstance(pieces, bytes) else b"".join(pieces)
-            one_line = plain.find(b"\n") == len(plain) - 2 and plain.endswith(b"\n\n")  # the usual piece
+            one_line = plain.find(b"\n") == len(plain) - 2 and plain[-1] == _LINE_END  # the usual piece
             if one_line and self._at_line:
                 reader.feed(plain[:-2])
             else:
@@ -84,7 +87,10 @@ class Watch:
             internal_error("reading a stream")
         if self._hidden is None:
             return data
-        return _visible(plain) if one_line and not self._hidden else self._without_usage(plain)
+        if one_line and not self._hidden:
+            visible = plain.replace(_NO_USAGE, b"")
+            return visible if len(visible) < len(plain) else _visible(plain)
+        return self._without_usage(plain)
 
     def _read(self, data: bytes) -> None:
         if self.call.ended:
@@ -157,10 +163,9 @@ class BodyReader:
 
 
 def _visible(event: bytes) -> bytes:
-    visible = event.replace(b',"usage":null', b"")
-    if len(visible) == len(event) and event.rfind(b'"usage":{') >= 0 and event.rfind(b'"choices":[]') >= 0:
+    if b'"usage":{' in event and b'"choices":[]' in event:
         return b""
-    return visible
+    return event.replace(_NO_USAGE, b"")
 
 
 def _whole(data: bytes) -> tuple[list[bytes], bytes]:

@@ -45,13 +45,13 @@ class Stream:
         "_error",
         "_executed",
         "_finish",
-        "_groq",
         "_head",
         "_id",
         "_model",
         "_request",
         "_tier",
         "_usage",
+        "_wide",
         "ended",
         "finished",
     )
@@ -61,7 +61,7 @@ class Stream:
         self._request = mapping(request)
         self._choices = count(self._request.get("n")) or 1
         self._head = _HEAD_LINES
-        self._groq = False
+        self._wide = self._choices > 1
         self._id = self._model = self._tier = ""
         self._created_ns: int | None = None
         self._usage: object = None
@@ -80,8 +80,7 @@ class Stream:
             (usage >= 0 and line[usage + 8 : usage + 9] != b"n" and not line.startswith(_NULL, usage + 7))
             or (finish >= 0 and line[finish + 16 : finish + 17] != b"n" and not line.startswith(_NULL, finish + 15))
             or line.rfind(b'"error"') >= 0
-            or (self._choices > 1 and line.count(b'"finish_reason"') > 1)
-            or (self._groq and b'"executed_tools"' in line)
+            or (self._wide and (line.count(b'"finish_reason"') > 1 or b'"executed_tools"' in line))
         ):
             event = sse.event(line)
             if event is not None:
@@ -108,7 +107,7 @@ class Stream:
         usage = event.get("usage")
         groq = event.get("x_groq")
         if isinstance(groq, dict):
-            self._groq = True
+            self._wide = True
             usage = usage if usage is not None else groq.get("usage")
             self._error = error_of(groq.get("error")) or self._error
         if event.get("error"):
