@@ -157,7 +157,8 @@ def test_a_collector_that_does_not_answer_is_a_note(listens):
 
 
 def test_an_sdk_of_a_version_that_is_not_instrumented(monkeypatch):
-    monkeypatch.setattr(doctor, "version", lambda name: "99.0" if name == "openai" else "2.12.0")
+    installed = doctor.version
+    monkeypatch.setattr(doctor, "version", lambda name: "99.0" if name == "openai" else installed(name))
     found = {finding.text: finding for finding in doctor.check_sdks()}
     (old,) = [finding for finding in found.values() if finding.level == "wrong"]
     assert old.text.startswith("openai 99.0 is not instrumented")
