@@ -98,9 +98,7 @@ def filters(command: Command) -> Command:
     "--tag", callback=_tags, metavar="NAME=VALUE", multiple=True, help="Only calls with this tag; may be repeated."
 )
 @click.option("--limit", type=click.IntRange(1), help="At most so many rows, the dearest first.")
-@click.option(
-    "--unpriced", is_flag=True, help="The models without a price, and the line that prices each."
-)
+@click.option("--unpriced", is_flag=True, help="The models without a price, and the line that prices each.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def report(
