@@ -197,8 +197,9 @@ def test_parse_and_the_stream_helper(client: OpenAI, provider: Provider, spans: 
 @pytest.fixture
 def at_openai(monkeypatch: pytest.MonkeyPatch, provider: Provider) -> OpenAI:
     """A client whose host is OpenAI's; a proxy brings its requests to the scripted provider."""
-    monkeypatch.setenv("HTTP_PROXY", provider.url)
-    monkeypatch.setenv("NO_PROXY", "")
+    for name, value in {"http_proxy": provider.url, "no_proxy": ""}.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.upper(), value)
     return OpenAI(api_key=KEY, base_url="http://api.openai.com/v1", max_retries=0)
 
 
