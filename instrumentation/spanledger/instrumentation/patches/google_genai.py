@@ -20,7 +20,15 @@ import orjson
 from spanledger.failures import internal_error, logger
 from spanledger.instrumentation.patches import WaistNotFound, base_client
 from spanledger.instrumentation.patches.background import pending_of
-from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, current, request_of
+from spanledger.instrumentation.patches.http_call import (
+    Caller,
+    Hooks,
+    HttpCall,
+    async_request_hook,
+    current,
+    request_hook,
+    request_of,
+)
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.stream import Watch
 from spanledger.pricing.names import canonical_provider
@@ -68,8 +76,8 @@ class Patch:
             hooks = import_module("._hooks", module.__package__)
             self._hooks.append(
                 Hooks(
-                    (module, "BaseSDK", "do_request", self._do_request),
-                    (module, "AsyncBaseSDK", "do_request_async", self._do_request_async),
+                    (module, "BaseSDK", "do_request", request_hook(self._begin_interaction)),
+                    (module, "AsyncBaseSDK", "do_request_async", async_request_hook(self._begin_interaction)),
                     (hooks, "SDKHooks", "before_request", _attempt),
                     (hooks, "AsyncSDKHooks", "before_request", _attempt),
                 )
@@ -142,38 +150,6 @@ class Patch:
             return None
 
     # the client of interactions
-
-    def _do_request(self, original: Any) -> Any:
-        def do_request(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            call = self._begin_interaction(request)
-            if call is None:
-                return original(sdk, hook_ctx, request, *args, **kwargs)
-            try:
-                with call:
-                    response = original(sdk, hook_ctx, request, *args, **kwargs)
-            except BaseException as error:
-                call.failed(error)
-                raise
-            call.responded(response)
-            return response
-
-        return do_request
-
-    def _do_request_async(self, original: Any) -> Any:
-        async def do_request_async(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            call = self._begin_interaction(request)
-            if call is None:
-                return await original(sdk, hook_ctx, request, *args, **kwargs)
-            try:
-                with call:
-                    response = await original(sdk, hook_ctx, request, *args, **kwargs)
-            except BaseException as error:
-                call.failed(error)
-                raise
-            call.responded(response)
-            return response
-
-        return do_request_async
 
     def _begin_interaction(self, request: Any) -> HttpCall | None:
         """A call that creates an interaction, or the one that retrieves what this program created in the background."""

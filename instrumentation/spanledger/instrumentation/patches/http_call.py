@@ -82,6 +82,54 @@ class Hooks:
                 setattr(owner, name, original)
 
 
+def request_hook(begin: Callable[[Any], HttpCall | None]) -> Callable[[Any], Any]:
+    """Makes the hook of a `do_request(sdk, hook_ctx, request, ...)`, the waist of SDKs that Speakeasy generates.
+
+    Parameters:
+        begin: starts the call of a request; None where it is not billable.
+    """
+
+    def hook(original: Any) -> Any:
+        def do_request(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            call = begin(request)
+            if call is None:
+                return original(sdk, hook_ctx, request, *args, **kwargs)
+            try:
+                with call:
+                    response = original(sdk, hook_ctx, request, *args, **kwargs)
+            except BaseException as error:
+                call.failed(error)
+                raise
+            call.responded(response)
+            return response
+
+        return do_request
+
+    return hook
+
+
+def async_request_hook(begin: Callable[[Any], HttpCall | None]) -> Callable[[Any], Any]:
+    """The same for `do_request_async`."""
+
+    def hook(original: Any) -> Any:
+        async def do_request_async(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            call = begin(request)
+            if call is None:
+                return await original(sdk, hook_ctx, request, *args, **kwargs)
+            try:
+                with call:
+                    response = await original(sdk, hook_ctx, request, *args, **kwargs)
+            except BaseException as error:
+                call.failed(error)
+                raise
+            call.responded(response)
+            return response
+
+        return do_request_async
+
+    return hook
+
+
 class Caller:
     """Starts the calls of one SDK."""
 

@@ -10,7 +10,15 @@ from types import ModuleType
 from typing import Any
 
 from spanledger.failures import internal_error
-from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, current, request_of
+from spanledger.instrumentation.patches.http_call import (
+    Caller,
+    Hooks,
+    HttpCall,
+    async_request_hook,
+    current,
+    request_hook,
+    request_of,
+)
 from spanledger.instrumentation.sdks import Sdk
 
 
@@ -26,8 +34,8 @@ class Patch:
         self._provider = "" if sdk.provider == "mistral_ai" else sdk.provider  # the host tells it of La Plateforme's
         sdk_hooks = import_module("._hooks.sdkhooks", module.__package__)
         self._hooks = Hooks(
-            (module, "BaseSDK", "do_request", self._do_request),
-            (module, "BaseSDK", "do_request_async", self._do_request_async),
+            (module, "BaseSDK", "do_request", request_hook(self._begin)),
+            (module, "BaseSDK", "do_request_async", async_request_hook(self._begin)),
             (sdk_hooks, "SDKHooks", "before_request", self._before_request),
         )
 
@@ -35,38 +43,6 @@ class Patch:
         """Restore the SDK; calls in flight still end their spans."""
         self._caller.active = False
         self._hooks.remove()
-
-    def _do_request(self, original: Any) -> Any:
-        def do_request(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            call = self._begin(request)
-            if call is None:
-                return original(sdk, hook_ctx, request, *args, **kwargs)
-            try:
-                with call:
-                    response = original(sdk, hook_ctx, request, *args, **kwargs)
-            except BaseException as error:
-                call.failed(error)
-                raise
-            call.responded(response)
-            return response
-
-        return do_request
-
-    def _do_request_async(self, original: Any) -> Any:
-        async def do_request_async(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            call = self._begin(request)
-            if call is None:
-                return await original(sdk, hook_ctx, request, *args, **kwargs)
-            try:
-                with call:
-                    response = await original(sdk, hook_ctx, request, *args, **kwargs)
-            except BaseException as error:
-                call.failed(error)
-                raise
-            call.responded(response)
-            return response
-
-        return do_request_async
 
     def _before_request(self, original: Any) -> Any:
         def before_request(hooks: Any, *args: Any, **kwargs: Any) -> Any:
