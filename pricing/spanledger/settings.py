@@ -39,6 +39,7 @@ class Settings:
         price_files: YAML files laid over the catalogue, in this order.
         hosts: host or host:port -> provider, for gateways and proxies of your own.
         ship_interval: seconds between shipments of the journal to ClickHouse.
+        collector: the file's section on the collector, which reads it itself.
     """
 
     home: Path
@@ -54,6 +55,7 @@ class Settings:
     price_files: tuple[Path, ...] = ()
     hosts: Mapping[str, str] = field(default_factory=dict)
     ship_interval: float = 2.0
+    collector: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def journal(self) -> Path:
@@ -145,6 +147,7 @@ def load(environ: Mapping[str, str]) -> Settings:
             **_pairs("SPANLEDGER_HOSTS", environ),
         },
         ship_interval=ship_interval,
+        collector=_mapping(section.get("collector"), "settings.collector", config),
     )
 
 

@@ -263,6 +263,21 @@ def test_a_full_disk_stops_nobody_and_loses_nothing(folder: Path) -> None:
     assert sorted(rows_in(folder)) == ids(*range(500))
 
 
+def test_put_refuses_what_the_disk_does_not_take_and_damages_no_other_row(
+    journal: Journal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    journal.put(row(1))
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:70]))
+    with pytest.raises(OSError, match="only a part"):
+        journal.put(row(2) + row(3))
+    monkeypatch.setattr(os, "write", real)
+    assert journal.held == 0
+    journal.put(row(4))  # right behind the beginning of row 2, on the same line
+    journal.seal()
+    assert rows_in(folder) == ids(1, 4)
+
+
 def test_memory_is_bounded_and_a_loss_is_counted_and_said(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

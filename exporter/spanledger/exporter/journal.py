@@ -97,14 +97,24 @@ class Journal:
         else:
             self._write(lines)
 
-    def _write(self, lines: bytes) -> bool:
-        """Write `lines`, or hold what the disk did not take; whether it took all."""
+    def put(self, lines: bytes) -> None:
+        """`append` for those who can refuse: the lines are on disk when it returns, nothing is held in memory.
+
+        Raises:
+            OSError: the disk did not take them all. Lines that it took stay; the same lines once more are no harm.
+        """
+        self._write(lines, hold=False)
+
+    def _write(self, lines: bytes, hold: bool = True) -> bool:
+        """Write `lines`; whether the disk took all. What it did not take is held, or else it is an OSError."""
         while True:
             segment = self._segment
             if segment is None:
                 try:
                     segment = self._first_segment()
                 except OSError as error:
+                    if not hold:
+                        raise
                     self._hold(lines)
                     self._complain(error)
                     return False
@@ -128,8 +138,12 @@ class Journal:
             if segment.size >= SEGMENT_BYTES:
                 self._wake()
             return True
+        failure = failure or OSError("the disk took only a part")
+        if not hold:
+            self._wake()
+            raise failure
         self._hold(lines[lines.rfind(b"\n", 0, written) + 1 :])
-        self._complain(failure or OSError("the disk took only a part"))
+        self._complain(failure)
         return False
 
     def seal(self, last: bool = False) -> str | None:

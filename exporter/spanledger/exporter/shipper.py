@@ -203,6 +203,12 @@ class Shipper:
         if self._thread is None:
             self._start()
 
+    def put(self, rows: bytes) -> None:
+        """`append` for those who can refuse: raises OSError unless the disk has taken all lines."""
+        self.journal.put(rows)
+        if self._thread is None:
+            self._start()
+
     def flush(self, timeout: float) -> None:
         """See `spanledger.exporter.flush`."""
         deadline = time.monotonic() + timeout
