@@ -163,36 +163,66 @@ class Caller:
         """
         try:
             endpoint = endpoint or find(self.sdk.wire, method, url)
-            if not self.active or endpoint is None or not is_instrumentation_enabled():
+            if endpoint is None:
                 return None
-            now = settings()
-            if not now.enabled:
-                return None
-            server = _server(url)
             model = request.get("model")
-            key_hash, key_alias = key_identity(self.sdk, None, {"authorization": key} if key else None)
-            call = CallSpan(
-                self._tracer,
-                operation=endpoint.operation,
-                provider=now.hosts.get(f"{server.host}:{server.port}")
-                or now.hosts.get(server.host)
-                or provider
-                or canonical_provider(server.host),
-                request_model=model if isinstance(model, str) else "",
+            span = self.span(
+                url,
+                endpoint.operation,
+                model if isinstance(model, str) else "",
                 stream=stream,
-                context=get_current() if pending is None else pending.context,
-                host=server.host,
-                port=server.port,
-                region=region_of_host(server.host),
-                api_key_hash=key_hash,
-                api_key_alias=key_alias,
-                attribution=None if pending is None else pending.attribution,
-                start_ns=None if pending is None else pending.start_ns,
+                key=key,
+                provider=provider,
+                pending=pending,
             )
-            return HttpCall(call, endpoint, options(request))
+            return None if span is None else HttpCall(span, endpoint, options(request))
         except Exception:
             internal_error("starting a span")
             return None
+
+    def span(
+        self,
+        url: str,
+        operation: str,
+        model: str,
+        *,
+        stream: bool = False,
+        key: str = "",
+        provider: str = "",
+        pending: Pending | None = None,
+    ) -> CallSpan | None:
+        """Start a call's span; None where nothing is to be recorded.
+
+        Parameters:
+            operation: `gen_ai.operation.name`.
+            model: the model asked for.
+            url, stream, key, provider, pending: as for `begin`.
+        """
+        if not self.active or not is_instrumentation_enabled():
+            return None
+        now = settings()
+        if not now.enabled:
+            return None
+        server = _server(url)
+        key_hash, key_alias = key_identity(self.sdk, None, {"authorization": key} if key else None)
+        return CallSpan(
+            self._tracer,
+            operation=operation,
+            provider=now.hosts.get(f"{server.host}:{server.port}")
+            or now.hosts.get(server.host)
+            or provider
+            or canonical_provider(server.host),
+            request_model=model,
+            stream=stream,
+            context=get_current() if pending is None else pending.context,
+            host=server.host,
+            port=server.port,
+            region=region_of_host(server.host),
+            api_key_hash=key_hash,
+            api_key_alias=key_alias,
+            attribution=None if pending is None else pending.attribution,
+            start_ns=None if pending is None else pending.start_ns,
+        )
 
 
 class HttpCall:
