@@ -39,10 +39,10 @@ from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.stream import BodyReader, Watch
 from spanledger.instrumentation.wire import bedrock_invoke, bedrock_rerank
-from spanledger.instrumentation.wire.counts import mapping, text
 from spanledger.instrumentation.wire.endpoints import Endpoint, find
 from spanledger.instrumentation.wire.reading import Reading
 from spanledger.pricing.book import default_book
+from spanledger.pricing.counts import mapping, text
 from spanledger.pricing.usage import MISSING, Usage
 from spanledger.settings import settings
 from spanledger.tracking import remember, remember_id

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import sse
-from spanledger.instrumentation.wire.counts import Tally, error_of, mapping, text
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import Tally, error_of, mapping, text
 
 
 def read(body: Mapping[str, Any], request: Mapping[str, Any]) -> Reading:

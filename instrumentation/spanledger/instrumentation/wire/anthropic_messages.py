@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import cache_ttl, sse
-from spanledger.instrumentation.wire.counts import Tally, count, error_of, mapping, sequence, text
 from spanledger.instrumentation.wire.reading import Line, Reading
+from spanledger.pricing.counts import Tally, count, error_of, mapping, sequence, text
 
 _RESULTS = {
     "web_search_tool_result": "web_search",

@@ -18,8 +18,8 @@ from spanledger.instrumentation.wire import (
     openai_chat,
     sse,
 )
-from spanledger.instrumentation.wire.counts import Tally, count, mapping, sequence, text
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import Tally, count, mapping, sequence, text
 from spanledger.pricing.usage import (
     CACHE_READ_PARTS,
     CACHE_WRITE_PARTS,

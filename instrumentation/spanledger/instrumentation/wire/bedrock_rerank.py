@@ -10,8 +10,8 @@ from typing import Any
 
 from spanledger.instrumentation.wire.bedrock_converse import Stream as Stream
 from spanledger.instrumentation.wire.bedrock_invoke import estimate_search_units
-from spanledger.instrumentation.wire.counts import Tally, mapping, sequence, text
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import Tally, mapping, sequence, text
 
 
 def read(body: Mapping[str, Any], request: Mapping[str, Any]) -> Reading:

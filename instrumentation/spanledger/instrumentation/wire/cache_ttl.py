@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from spanledger.instrumentation.wire.counts import mapping, sequence, text
+from spanledger.pricing.counts import mapping, sequence, text
 
 _LISTS = ("system", "tools", "messages", "input")
 _DEPTH = 3

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import sse
-from spanledger.instrumentation.wire.counts import Tally, error_of, mapping, sequence, text
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import Tally, error_of, mapping, sequence, text
 
 _PARTS = (
     ("input_tokens", "input"),

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import gemini_usage, sse
-from spanledger.instrumentation.wire.counts import Tally, mapping, sequence, text
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import Tally, mapping, sequence, text
 
 NAMES = gemini_usage.Names(
     prompt="total_input_tokens",

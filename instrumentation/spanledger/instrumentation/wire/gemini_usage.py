@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from spanledger.instrumentation.wire.counts import Tally, mapping, sequence, text
+from spanledger.pricing.counts import Tally, mapping, sequence, text
 
 _MODALITIES = {1: "text", 2: "image", 3: "video", 4: "audio", 5: "document"}
 """`MediaModality` as numbers, which `$alt=json;enum-encoding=int` gives."""

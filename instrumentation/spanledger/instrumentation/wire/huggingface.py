@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import openai_chat
-from spanledger.instrumentation.wire.counts import mapping, sequence, text
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import mapping, sequence, text
 
 
 def read_generation(body: Mapping[str, Any], request: Mapping[str, Any]) -> Reading:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import openai_audio, openai_chat, openai_usage, sse
-from spanledger.instrumentation.wire.counts import Tally, count, error_of, mapping, sequence, text
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import Tally, count, error_of, mapping, sequence, text
 
 _CONNECTORS = {
     "web_search": "web_search",

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import sse
-from spanledger.instrumentation.wire.counts import Tally, error_of, mapping, text
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import Tally, error_of, mapping, text
 
 _COUNTS = (("prompt_eval_count", "input"), ("eval_count", "output"))
 _WORDS = (b'"done":true', b'"done": true', b'"error"')

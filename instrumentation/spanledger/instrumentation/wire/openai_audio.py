@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import openai_usage, sse
-from spanledger.instrumentation.wire.counts import error_of, mapping, text
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import error_of, mapping, text
 
 
 def read_transcription(body: Mapping[str, Any], request: Mapping[str, Any]) -> Reading:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import openai_usage, sse
-from spanledger.instrumentation.wire.counts import count, error_of, mapping, sequence, text, time_ns
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import count, error_of, mapping, sequence, text, time_ns
 
 _EXECUTED = {
     "search": "web_search",

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import openai_chat
-from spanledger.instrumentation.wire.counts import mapping
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import mapping
 
 Stream = openai_chat.Stream
 

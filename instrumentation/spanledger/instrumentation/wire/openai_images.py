@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import openai_usage, sse
-from spanledger.instrumentation.wire.counts import Tally, count, error_of, mapping, sequence, text, time_ns
 from spanledger.instrumentation.wire.openai_responses import svg_line
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import Tally, count, error_of, mapping, sequence, text, time_ns
 
 _COMPLETED = frozenset({"image_generation.completed", "image_edit.completed"})
 

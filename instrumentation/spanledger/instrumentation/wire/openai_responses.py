@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import openai_usage, sse
-from spanledger.instrumentation.wire.counts import Tally, error_of, mapping, sequence, text, time_ns
 from spanledger.instrumentation.wire.reading import Line, Reading
+from spanledger.pricing.counts import Tally, error_of, mapping, sequence, text, time_ns
 
 _PENDING = frozenset({"queued", "in_progress"})
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from spanledger.instrumentation.wire import cache_ttl
-from spanledger.instrumentation.wire.counts import Tally, amount, count, mapping
+from spanledger.pricing.counts import Tally, amount, count, mapping
 
 _PROMPT = ("prompt_tokens", "input_tokens")
 _COMPLETION = ("completion_tokens", "output_tokens")

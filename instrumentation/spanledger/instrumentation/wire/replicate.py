@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanledger.instrumentation.wire import openai_chat
-from spanledger.instrumentation.wire.counts import Tally, amount, mapping, text
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import Tally, amount, mapping, text
 
 Stream = openai_chat.Stream
 

@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import Any
 
 from spanledger.instrumentation.wire import openai_usage, sse
-from spanledger.instrumentation.wire.counts import Tally, count, error_of, mapping, sequence, text, time_ns
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing.counts import Tally, count, error_of, mapping, sequence, text, time_ns
 
 _TOOLS = {
     "SERVER_SIDE_TOOL_WEB_SEARCH": "web_search",
