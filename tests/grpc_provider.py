@@ -41,6 +41,11 @@ class GrpcProvider:
     def say(self, method: str, *answers: Answer) -> None:
         self._answers[method] = deque(answers)
 
+    def answer(self, method: str, request: Any) -> Answer:
+        """The answer to a request of a method."""
+        answers = self._answers[method]
+        return answers.popleft() if len(answers) > 1 else answers[0]
+
     def _servicer(self, kind: type) -> Any:
         methods = [name for name in vars(kind) if not name.startswith("_")]
         return type(kind.__name__, (kind,), {name: self._method(name) for name in methods})()
@@ -59,8 +64,7 @@ class GrpcProvider:
 
     def _said(self, name: str, request: Any, context: Any) -> Iterator[Any]:
         self.requests.append((name, request, dict(context.invocation_metadata())))
-        answers = self._answers[name]
-        answer = answers.popleft() if len(answers) > 1 else answers[0]
+        answer = self.answer(name, request)
         for each in answer if isinstance(answer, list) else [answer]:
             if isinstance(each, tuple):
                 context.abort(*each)

@@ -76,6 +76,10 @@ class Provider(ThreadingHTTPServer):
     def say(self, *answers: Answer) -> None:
         self.answers = list(answers)
 
+    def answer(self, body: bytes) -> Answer:
+        """The answer to a request with `body`."""
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
     def __enter__(self) -> Provider:
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         return self
@@ -101,8 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.requests.append(json.loads(body) if body else {})
         except ValueError:
             self.server.requests.append({"_bytes": len(body)})
-        answers = self.server.answers
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        answer = self.server.answer(body)
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         for name, value in answer.headers.items():
