@@ -153,9 +153,9 @@ def cost_of(response: Any) -> Outcome | None:
 
 
 def _id_of(response: Any) -> object:
-    if isinstance(response, dict):  # boto3
+    if isinstance(response, dict):  # boto3, watsonx
         metadata = response.get("ResponseMetadata")
-        return metadata.get("RequestId") if isinstance(metadata, dict) else None
+        return metadata.get("RequestId") if isinstance(metadata, dict) else response.get("id")
     return getattr(response, "id", None) or getattr(response, "response_id", None)
 
 

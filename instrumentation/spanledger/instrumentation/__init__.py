@@ -154,6 +154,12 @@ class VoyageInstrumentor(SdkInstrumentor):
     sdk = sdks.VOYAGE
 
 
+class WatsonxInstrumentor(SdkInstrumentor):
+    """IBM's watsonx.ai SDK, against IBM Cloud, AWS and one's own servers."""
+
+    sdk = sdks.WATSONX
+
+
 class WriterInstrumentor(SdkInstrumentor):
     """Writer's SDK."""
 

@@ -11,7 +11,7 @@ def region_of_host(host: str) -> str:
 
     OpenAI's data residency hosts are `eu.api.openai.com`, xAI's regional ones `us-east-1.api.x.ai`; AWS has
     `bedrock-runtime.us-east-1.amazonaws.com`; Vertex `us-east5-aiplatform.googleapis.com` and
-    `aiplatform.eu.rep.googleapis.com`.
+    `aiplatform.eu.rep.googleapis.com`; watsonx.ai `eu-de.ml.cloud.ibm.com` and `ap-south-1.aws.wxai.ibm.com`.
     """
     if host.endswith(".api.openai.com"):
         return host.removesuffix(".api.openai.com")
@@ -23,4 +23,6 @@ def region_of_host(host: str) -> str:
         return host.removesuffix("-aiplatform.googleapis.com")
     if host.startswith("aiplatform.") and host.endswith(".rep.googleapis.com"):
         return host.split(".")[1]
+    if host.endswith((".ml.cloud.ibm.com", ".aws.wxai.ibm.com")):
+        return host.split(".")[0]
     return ""

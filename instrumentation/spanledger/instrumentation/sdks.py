@@ -209,6 +209,14 @@ VOYAGE = Sdk(
     wire="voyage",
     provider="voyageai",
 )
+WATSONX = Sdk(
+    name="watsonx",
+    requirement="ibm-watsonx-ai >= 1.6, < 2",
+    waist="ibm_watsonx_ai.client",
+    patch="watsonx",
+    wire="watsonx",
+    provider="ibm.watsonx.ai",
+)
 WRITER = Sdk(
     name="writer",
     requirement="writer-sdk >= 1.0, < 4",

@@ -10,7 +10,7 @@ from tests.instrumentation.wire.test_recordings import _differences, _read
 
 pytestmark = [pytest.mark.recordings, recordings.needed]
 
-COUNTS = {"cohere": 36, "huggingface": 10, "mistral": 50, "ollama": 15, "replicate": 2, "voyage": 5}
+COUNTS = {"cohere": 36, "huggingface": 10, "mistral": 50, "ollama": 15, "replicate": 2, "voyage": 5, "watsonx": 3}
 """Format -> how many of the recordings it reads."""
 
 

@@ -27,6 +27,7 @@ from spanledger.instrumentation.wire import (
     openai_responses,
     replicate,
     voyage,
+    watsonx,
     xai,
 )
 from spanledger.instrumentation.wire.reading import Reader, StreamReader
@@ -165,6 +166,22 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         "contextualizedembeddings": Endpoint("embeddings", voyage.read, voyage.Stream),
         "multimodalembeddings": Endpoint("embeddings", voyage.read, voyage.Stream),
         "rerank": Endpoint("rerank", voyage.read, voyage.Stream),
+    },
+    "watsonx": {
+        ("text", "generation"): Endpoint("text_completion", watsonx.read, watsonx.Stream),
+        ("text", "generation_stream"): Endpoint("text_completion", watsonx.read, watsonx.Stream),
+        ("generation", "text"): Endpoint("text_completion", watsonx.read, watsonx.Stream),
+        ("generation", "text_stream"): Endpoint("text_completion", watsonx.read, watsonx.Stream),
+        ("text", "chat"): Endpoint("chat", watsonx.read_chat, watsonx.ChatStream),
+        ("text", "chat_stream"): Endpoint("chat", watsonx.read_chat, watsonx.ChatStream),
+        ("text", "embeddings"): Endpoint("embeddings", watsonx.read, watsonx.Stream),
+        ("text", "rerank"): Endpoint("rerank", watsonx.read, watsonx.Stream),
+        ("time_series", "forecast"): Endpoint("forecast", watsonx.read, watsonx.Stream),
+        ("audio", "transcriptions"): Endpoint("transcription", *_TRANSCRIPTION),
+        # the model gateway
+        ("chat", "completions"): _CHAT,
+        ("v1", "completions"): _COMPLETIONS,
+        ("v1", "embeddings"): Endpoint("embeddings", openai_embeddings.read, openai_embeddings.Stream),
     },
     "writer": {
         ("v1", "chat"): _CHAT,
