@@ -23,7 +23,7 @@ from xai_sdk.proto import batch_pb2, chat_pb2, deferred_pb2, image_pb2, usage_pb
 from xai_sdk.sync import chat as sync_chat
 
 from spanledger import attributes as names
-from spanledger.exporter.dialects import dialect_of
+from spanledger.exporter import rows
 from spanledger.instrumentation import XAIInstrumentor
 from spanledger.instrumentation.keys import hash_key
 from spanledger.instrumentation.patches import xai as patch
@@ -397,7 +397,7 @@ def test_calls_that_bill_nothing_make_no_span(client: Client, server: GrpcProvid
     assert spans.all() == []
 
 
-def test_the_sdks_own_spans_make_no_second_row(
+def test_the_sdks_own_spans_are_of_the_same_call(
     client: Client, server: GrpcProvider, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = TracerProvider()
@@ -413,7 +413,8 @@ def test_the_sdks_own_spans_make_no_second_row(
     theirs = [span for span in finished if span not in spans.all()]
     assert (len(spans.all()), len(theirs)) == (3, 3)
     assert all(span.attributes["gen_ai.usage.input_tokens"] == 10120 for span in theirs)
-    assert all(dialect_of(span.instrumentation_scope.name) is None for span in theirs)
+    assert {rows.read(span)[0]["source"] for span in theirs} == {"genai"}
+    assert {rows.read(span)[0]["response_id"] for span in finished} == {spans.all()[0].attributes["gen_ai.response.id"]}
     parents = {span.context.span_id for span in theirs}
     assert all(span.parent is not None and span.parent.span_id in parents for span in spans.all())
 
