@@ -40,7 +40,8 @@ def ledger(clickhouse: EmbeddedClickHouse) -> Iterator[Client]:
     endpoint = clickhouse.endpoint()
     assert endpoint is not None, "the shared embedded ClickHouse has gone"
     client = open_ledger(endpoint)
-    client.command("TRUNCATE TABLE llm_calls")
+    for table in ("llm_calls", "llm_describers", "ledger_marks"):
+        client.command(f"TRUNCATE TABLE {table}")
     yield client
     client.close()
 

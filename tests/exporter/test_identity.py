@@ -28,8 +28,21 @@ def test_a_globally_unique_response_id_stands_alone(response_id: str) -> None:
     assert entry_id("openai", response_id, TRACE, SPAN) == entry_id("gateway", response_id, *OTHER)
 
 
-def test_another_long_id_is_unique_within_its_provider() -> None:
-    response_id = "5f3a2c1b9d8e7f6a5b4c3d2e1f0a9b8c"
+@pytest.mark.parametrize(
+    "response_id",
+    [
+        "5f3a2c1b9d8e7f6a5b4c3d2e1f0a9b8c",
+        "0f6d6bd4-6b1f-4c3a-9b53-0f1f5b3c9c1a",
+        "QhMiaYrHL5-1nsEP2Yq5wQk",
+    ],
+)
+def test_a_random_id_stands_alone(response_id: str) -> None:
+    """`openai`, `azure.ai.openai` or a host: the describers of a call may differ in its provider's name."""
+    assert entry_id("openai", response_id, TRACE, SPAN) == entry_id("llm.example.com", response_id, *OTHER)
+
+
+@pytest.mark.parametrize("response_id", ["20251122093015123456", "20251122-0930-1512-3456", "request-0000000000001234"])
+def test_another_long_id_is_unique_within_its_provider(response_id: str) -> None:
     assert entry_id("mistral_ai", response_id, TRACE, SPAN) == entry_id("mistral_ai", response_id, *OTHER)
     assert entry_id("mistral_ai", response_id, TRACE, SPAN) == entry_id("mistral", response_id, *OTHER)
     assert entry_id("mistral_ai", response_id, TRACE, SPAN) != entry_id("cohere", response_id, TRACE, SPAN)
@@ -48,12 +61,14 @@ def test_it_is_32_hex_digits_and_stays_what_it_is() -> None:
     found = [
         entry_id("openai", "chatcmpl-CfJZ0123456789abcdef", TRACE, SPAN),
         entry_id("mistral", "5f3a2c1b9d8e7f6a5b4c3d2e1f0a9b8c", TRACE, SPAN),
+        entry_id("zai", "20251122093015123456", TRACE, SPAN),
         entry_id("ollama", "chatcmpl-123", TRACE, SPAN),
     ]
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in found)
     assert found == [
         "ac6fbaae6725f8c7fcdfd094ee545e8b",
-        "e85893cf0d1f43870cd7d6e4fd279f22",
+        "4d022b67dae4ce01357830e6b87992e5",
+        "8f45ca1610e8d94297e8c0b0e71bf497",
         "9a15769e525e38188bb65b8697528834",
     ]
 

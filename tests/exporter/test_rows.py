@@ -88,6 +88,9 @@ def test_every_column_of_a_call(ended: Ended, ledger: Client) -> None:
         "trace_id": f"{context.trace_id:032x}",
         "span_id": f"{context.span_id:016x}",
         "parent_span_id": "",
+        "ancestor_span_ids": [],
+        "is_deleted": 0,
+        "given_names": [],
         "service_name": "shop",
         "environment": "test",
         "scope": "spanledger.openai",
@@ -232,11 +235,34 @@ def test_parts_that_the_price_file_leaves_out_are_not_in_the_row(ended: Ended) -
 
 def test_spans_that_are_no_calls_of_ours_make_no_rows(ended: Ended, book: Book) -> None:
     assert read(ended(scope="opentelemetry.instrumentation.httpx")) == []
-    assert read(ended(scope="spanledgerish")) == []
+    assert read(ended({"db.system": "postgresql"}, scope="spanledgerish")) == []
     assert read(ended({names.PROVIDER: "openai"})) == []
-    for operation in ("invoke_agent", "create_agent", "execute_tool"):
+    for operation in ("create_agent", "retrieval"):
         assert read(ended({**CALL, names.OPERATION: operation})) == []
     assert dialect_of("com.example") is None
+
+
+@pytest.mark.parametrize("operation", ["invoke_agent", "invoke_workflow", "execute_tool"])
+def test_a_span_around_calls_makes_a_row_that_no_report_shows(
+    ended: Ended, book: Book, ledger: Client, operation: str
+) -> None:
+    span = ended(
+        {
+            **CALL,
+            names.OPERATION: operation,
+            names.AGENT_NAME: "planner",
+            names.TOOL_NAME: "search",
+            names.WORKFLOW_NAME: "nightly",
+            names.TAGS: '{"team":"red"}',
+        }
+    )
+    (row,) = read(span)
+    assert row["is_deleted"] == 1
+    assert row["agent_name"] == "planner"
+    assert row["tags"] == {"team": "red", "workflow": "nightly", "tool": "search"}
+    assert row["cost"] is None
+    assert row["entry_id"] != read(ended())[0]["entry_id"], "its response id is another span's"
+    assert stored(ledger, encode(span)) == []
 
 
 def test_the_version_ranks_usage_over_source_over_price() -> None:

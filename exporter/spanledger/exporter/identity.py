@@ -17,6 +17,11 @@ _UNIQUE_PREFIXES: Final = ("chatcmpl-", "resp_", "msg_", "gen-", "cmpl-", "compl
 _ENOUGH: Final = 16
 """So many characters, and an id is random and not a counter: Ollama's `chatcmpl-123` is not unique."""
 
+_RANDOM: Final = 20
+"""So many characters with letters and digits, and no counter at their end: no two providers share such an id."""
+
+_DIGITS: Final = frozenset("0123456789")
+
 
 def entry_id(provider: str, response_id: str, trace_id: str, span_id: str) -> str:
     """32 hex digits that stand for one call.
@@ -30,8 +35,19 @@ def entry_id(provider: str, response_id: str, trace_id: str, span_id: str) -> st
         if response_id.startswith(prefix) and len(response_id) - len(prefix) >= _ENOUGH:
             return _hash(response_id)
     if len(response_id) >= _ENOUGH:
+        if _random(response_id):
+            return _hash(response_id)
         return _hash(f"{canonical_provider(provider)}\n{response_id}")
     return _hash(f"{trace_id}\n{span_id}")
+
+
+def _random(response_id: str) -> bool:
+    return (
+        len(response_id) >= _RANDOM
+        and not response_id[-8:].isdecimal()
+        and not _DIGITS.isdisjoint(response_id)
+        and response_id.lower() != response_id.upper()
+    )
 
 
 def _hash(text: str) -> str:

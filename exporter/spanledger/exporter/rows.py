@@ -1,5 +1,6 @@
 """A span to its ledger rows: one row a call, and one more for each other model that the call bills.
 
+A span around calls (an agent, a tool) makes a row too, deleted from the start: settling takes names from it.
 `docs/ledger.md` explains the columns; most of those that are at their default are left out of the row. This runs
 inside the user's call, hence its plain loops.
 """
@@ -7,6 +8,7 @@ inside the user's call, hence its plain loops.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -15,8 +17,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from spanledger import attributes as names
+from spanledger.exporter import ancestors
 from spanledger.exporter.arrival import MAX_ITEMS, MAX_TEXT, loads, price, quantity_text, texts
-from spanledger.exporter.dialects import Dialect, dialect_of
+from spanledger.exporter.dialects import OURS, SURROUNDINGS, Dialect, dialect_of
 from spanledger.exporter.identity import entry_id
 from spanledger.pricing import handoff
 from spanledger.pricing.call import UNPRICED, Call, Charge, amount_text
@@ -79,7 +82,7 @@ def read(span: ReadableSpan) -> list[Row]:
     context = span.context
     if scope is None or context is None:
         return []
-    dialect = dialect_of(scope.name)
+    dialect = dialect_of(scope.name, span.attributes)
     if dialect is None:
         return []
     attributes = dialect.read(span.attributes.copy())  # type: ignore[union-attr] # a MappingProxyType
@@ -93,6 +96,9 @@ def read(span: ReadableSpan) -> list[Row]:
     parent = span.parent
     if parent is not None:
         row["parent_span_id"] = f"{parent.span_id:016x}"
+    above = ancestors.of(span)
+    if above:
+        row["ancestor_span_ids"] = above
 
     end = span.end_time
     if end is None or not 0 <= end < _MAX_DATE_NS:
@@ -124,6 +130,9 @@ def read(span: ReadableSpan) -> list[Row]:
         row["tags"] = _tags(value)
     if span.status.status_code is _ERROR or "error_type" in row:
         row["status"] = "error"
+    if row["operation"] in SURROUNDINGS:
+        row["entry_id"] = entry_id("", "", trace_id, span_id)
+        return [_surrounding(row, attributes)]
     row["entry_id"] = entry_id(row["provider"], row["response_id"], trace_id, span_id)
 
     shares = handoff.ending.get(context.span_id) or price(attributes, start)
@@ -147,12 +156,33 @@ def read(span: ReadableSpan) -> list[Row]:
     value = get(names.REPORTED_COST)
     if value:
         row["reported_cost"] = _amount(value)
+    if dialect.rank < OURS and not row["response_id"] and ancestors.described(span_id):
+        for line in rows:
+            line["is_deleted"] = 1
+    elif above and row["usage_status"] != MISSING and (dialect.rank == OURS or row["response_id"]):
+        ancestors.describe(above)
     return rows
 
 
+def _surrounding(row: Row, attributes: Mapping[str, Any]) -> Row:
+    """A row that no report shows: settling gives its names to the calls inside the span."""
+    row["is_deleted"] = 1
+    around = {
+        tag: str(attributes[name])[:MAX_TEXT]
+        for name, tag in ((names.WORKFLOW_NAME, "workflow"), (names.TOOL_NAME, "tool"))
+        if attributes.get(name)
+    }
+    if around:
+        row["tags"] = row.get("tags", {}) | around
+    return row
+
+
 def version(usage_status: str, source_rank: int, price_sequence: int = 0) -> int:
-    """Which of two rows of one call stands: the better usage, then the better source, then the later price."""
-    return _USAGE_RANK[usage_status] << 56 | source_rank << 48 | price_sequence
+    """Which of two rows of one call stands: the better usage, then the better source, then the later price.
+
+    The lowest 8 bits are free: settling adds to them.
+    """
+    return _USAGE_RANK[usage_status] << 56 | source_rank << 48 | price_sequence << 8
 
 
 _templates: dict[tuple[int, int, str], tuple[Row, object, object]] = {}

@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from spanledger.exporter import shipper
+from spanledger.exporter import ancestors, shipper
 from spanledger.exporter.dialects import dialect_of
 from spanledger.failures import internal_error
 from spanledger.settings import settings, usable
@@ -22,7 +22,7 @@ _MARK = "_spanledger_recorded"
 def record(span: ReadableSpan) -> None:
     """Put the rows of an ended span into the journal, unless that is done; spans that are no calls are passed over."""
     scope = span.instrumentation_scope
-    if scope is None or dialect_of(scope.name) is None or hasattr(span, _MARK):
+    if scope is None or dialect_of(scope.name, span.attributes) is None or hasattr(span, _MARK):
         return
     rows = (_encode or _load_encode())(span)
     # Claimed only now: a look at `__dict__` slows down every later look at the span.
@@ -46,11 +46,15 @@ class LedgerSpanProcessor(SpanProcessor):
     """Writes a call's rows into the journal before its span's `end` returns, whether the span is sampled or not."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        pass
+        try:
+            ancestors.inherit(span, parent_context)
+        except Exception:
+            internal_error("looking at a span's parents")
 
     def on_end(self, span: ReadableSpan) -> None:
         try:
             record(span)
+            ancestors.ended(span)
         except Exception:
             internal_error("recording a span")
 

@@ -1,12 +1,10 @@
-"""The background service of `spanledger up`: keeps embedded ClickHouse running and loads the journal into it.
+"""The background service of `spanledger up`: keeps embedded ClickHouse and the collector running, loads the journal.
 
-One process a home. It holds a lock on `service.lock` as long as it lives, so that the kernel itself tells whether
-it runs: a stale file or a reused process id cannot mislead. The file says who holds it.
+One process a home: it holds a lock on `service.lock` as long as it lives.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -16,23 +14,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from spanledger.exporter.private import home_folder
+from spanledger.service import presence
+from spanledger.service.collector.running import missing
 
 if TYPE_CHECKING:
     from spanledger.exporter.client import Client
     from spanledger.exporter.embedded import EmbeddedClickHouse
+    from spanledger.service.collector.child import Child
 
 logger = logging.getLogger("spanledger")
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 _MAX_PAUSE_SECONDS = 30.0
-_LOCK_TRIES = 25
 
 
 class ServiceError(RuntimeError):
@@ -40,10 +40,15 @@ class ServiceError(RuntimeError):
 
 
 class Ports(NamedTuple):
-    """Ports on 127.0.0.1 that embedded ClickHouse must take; None leaves the choice to it."""
+    """Ports on 127.0.0.1 that embedded ClickHouse must take; None leaves the choice to it.
+
+    Attributes:
+        collector: whether the collector is started, where the settings say so.
+    """
 
     http: int | None = None
     tcp: int | None = None
+    collector: bool = True
 
 
 ANY_PORTS = Ports()
@@ -74,12 +79,10 @@ def log_file(home: Path) -> Path:
 
 def running(home: Path) -> Running | None:
     """The service of `home`, or None if none runs."""
+    found = presence.holder(lock_file(home))
     try:
-        with lock_file(home).open() as file:
-            if _lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB):
-                return None
-            return _read(file)
-    except FileNotFoundError:
+        return Running(**found) if found else None
+    except TypeError:
         return None
 
 
@@ -144,17 +147,22 @@ def run(home: Path, up: Callable[[], None], stopping: threading.Event, ports: Po
     Raises:
         ServiceError: another service runs in this home.
         EmbeddedError: embedded ClickHouse cannot start.
+        CollectorError: the collector cannot start.
+        SettingsError: a setting is wrong.
     """
     from spanledger.exporter.embedded import EmbeddedClickHouse
+    from spanledger.exporter.settle import settle
     from spanledger.exporter.shipper import load_journal
     from spanledger.settings import settings
 
     interval = settings().ship_interval
     engine = EmbeddedClickHouse(home)
     client: Client | None = None
+    collector: Child | None = None
     with _held(home, interval):
         try:
             client = _open(home, engine, ports)
+            collector = _collector(home) if ports.collector else None
             up()
             pause, trouble = interval, ""
             while not stopping.wait(pause):
@@ -162,17 +170,26 @@ def run(home: Path, up: Callable[[], None], stopping: threading.Event, ports: Po
                     if engine.endpoint() is None:
                         client.close()
                         client = _open(home, engine, ports)
-                    load_journal(home, client)
+                    if load_journal(home, client).blocks:
+                        settle(client)
+                    if collector is not None and collector.ended:
+                        logger.error("the collector has ended, starting another")
+                        collector = _collector(home)
                     if trouble:
-                        logger.warning("loading the journal works again")
+                        logger.warning("the service works again")
                     pause, trouble = interval, ""
                 except Exception as error:
                     if str(error) != trouble:
                         trouble = str(error)
-                        logger.error("loading the journal failed, trying again: %s", trouble)
+                        logger.error("loading the journal or starting what had ended failed, trying again: %s", trouble)
                     pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+            if collector is not None:
+                collector.stop()  # first: what it has taken is loaded then
             load_journal(home, client)
+            settle(client)
         finally:
+            if collector is not None:
+                collector.stop()
             if client is not None:
                 client.close()  # an open connection holds up the server's end
             engine.stop()
@@ -187,47 +204,34 @@ def _open(home: Path, engine: EmbeddedClickHouse, ports: Ports) -> Client:
     return open_ledger(endpoint)
 
 
+def _collector(home: Path) -> Child | None:
+    """A collector; None where the settings want none, or its packages are not installed."""
+    from spanledger.service.collector.child import Child
+    from spanledger.settings import settings
+
+    if absent := missing():
+        logger.warning("no collector is started: %s", absent)
+        return None
+    from spanledger.service.collector.settings import load
+
+    return Child(home) if load(settings(), os.environ).enabled else None
+
+
 @contextmanager
 def _held(home: Path, interval: float) -> Iterator[None]:
     """The lock that says that the service of `home` runs, for as long as the block lasts."""
-    home_folder(home)
-    with open(lock_file(home), "a+", opener=_private) as file:
-        for _ in range(_LOCK_TRIES):  # `running` of another process holds it for an instant
-            if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                break
-            time.sleep(0.02)
-        else:
-            raise ServiceError(f"another service runs for {home}: spanledger status")
-        file.truncate(0)
-        file.write(json.dumps(asdict(Running(os.getpid(), time.time_ns(), interval))))
-        file.flush()
+    with ExitStack() as stack:
+        try:
+            say = stack.enter_context(presence.held(lock_file(home)))
+        except presence.Taken:
+            raise ServiceError(f"another service runs for {home}: spanledger status") from None
+        say(asdict(Running(os.getpid(), time.time_ns(), interval)))
         yield
-
-
-def _lock(file: IO[str], how: int) -> bool:
-    try:
-        fcntl.flock(file, how)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _read(file: IO[str]) -> Running | None:
-    """Who holds the lock; None in the instant before it has said so."""
-    try:
-        return Running(**json.loads(file.read()))
-    except (ValueError, TypeError):
-        return None
 
 
 def _gone(home: Path, timeout: float) -> bool:
     """Wait for the lock to be free."""
-
-    def wait() -> None:
-        with lock_file(home).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-
-    waiting = threading.Thread(target=wait, daemon=True)
+    waiting = threading.Thread(target=presence.wait, args=(lock_file(home),), daemon=True)
     waiting.start()
     waiting.join(timeout)
     return not waiting.is_alive()

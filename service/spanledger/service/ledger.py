@@ -16,6 +16,7 @@ from spanledger.exporter.client import ClickHouseError, Client, connect
 from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.exporter.migrate import open_ledger
 from spanledger.exporter.private import home_folder
+from spanledger.exporter.settle import settle
 from spanledger.exporter.shipper import load_journal
 from spanledger.service import daemon
 from spanledger.settings import Settings
@@ -43,6 +44,7 @@ def opened(now: Settings, *, read_only: bool = False) -> Iterator[Client]:
             raise daemon.ServiceError("embedded ClickHouse was stopped meanwhile: run the command again")
         with closing(open_ledger(writer)) as client:
             load_journal(now.home, client)
+            settle(client)
             if not read_only:
                 yield client
                 return
@@ -82,9 +84,11 @@ def alone(home: Path) -> Iterator[None]:
 
 
 def _load(home: Path, client: Client) -> None:
-    """Load what waits here, if this user may: one who can only read still gets the report."""
+    """Load what waits here, and settle, if this user may: one who can only read still gets the report."""
     try:
         load_journal(home, client)
+        if not client.read_only:
+            settle(client)
     except ClickHouseError as error:
         if error.unreachable:
             raise

@@ -6,12 +6,14 @@ CREATE TABLE IF NOT EXISTS {database}.llm_calls {on_cluster}
     entry_id               String,
     line                   UInt16,
     version                UInt64,
+    is_deleted             UInt8,
     ingested_at            DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'),
 
     -- trace
     trace_id               String,
     span_id                String,
     parent_span_id         String,
+    ancestor_span_ids      Array(String),
     service_name           LowCardinality(String),
     environment            LowCardinality(String),
     scope                  LowCardinality(String),
@@ -80,14 +82,16 @@ CREATE TABLE IF NOT EXISTS {database}.llm_calls {on_cluster}
     tags                   Map(LowCardinality(String), String),
     api_key_hash           LowCardinality(String),
     api_key_alias          LowCardinality(String),
+    given_names            Array(LowCardinality(String)),
 
     -- content
     request_body_uri       String,
     response_body_uri      String,
 
-    INDEX trace_id_index trace_id TYPE bloom_filter(0.01) GRANULARITY 1
+    INDEX trace_id_index trace_id TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX ingested_at_index ingested_at TYPE minmax GRANULARITY 1
 )
-ENGINE = {engine}ReplacingMergeTree(version)
+ENGINE = {engine}ReplacingMergeTree(version, is_deleted)
 PARTITION BY toYYYYMM(event_date)
 ORDER BY (event_date, entry_id, line)
 SETTINGS non_replicated_deduplication_window = 10000;

@@ -1,0 +1,412 @@
+"""Settling: a call that several spans describe becomes one bill, whoever described it, wherever, in whatever order.
+
+`FINAL` already joins rows of one key. What is left, and done here over the rows that came since the last time:
+
+- one call on two dates, because its describers ended on either side of midnight;
+- spans without a response id around or inside another span of the same call;
+- names (tenant, user, agent, ...) that only a describer which lost has, or an agent or tool around the call.
+
+Nothing is removed: a row that is no bill is written again as deleted, one that is given names is written again with
+them, both with the next version. Settling twice, or from two places at once, changes nothing more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import orjson
+
+from spanledger.exporter.client import Client
+from spanledger.exporter.dialects import SURROUNDINGS
+from spanledger.pricing.usage import CONTRADICTORY, MISSING, REPORTED
+
+NAMES = (
+    "environment",
+    "tenant",
+    "user_id",
+    "session_id",
+    "feature",
+    "prompt_name",
+    "agent_name",
+    "api_key_hash",
+    "api_key_alias",
+)
+"""Columns that a call is given where it lacks them, besides `tags`."""
+
+_ALL_NAMES = (*NAMES, "tags", "given_names")
+
+_AGAIN_S = 60
+"""ClickHouse stamps a row before it shows it: rows this much older than the mark are looked at again."""
+
+_WINDOW_DAYS = 35
+"""A call's describers are looked for on dates this far apart: batches and polled responses take days."""
+
+_SLICE_ROWS = 500_000
+_PAGE = 1_000
+
+_SINCE = "ingested_at >= toDateTime64({since:String}, 3, 'UTC')"
+_DATES = "event_date BETWEEN {first:Date} AND {last:Date}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What settling did.
+
+    Attributes:
+        retired: rows that turned out to be no bill of their own.
+        revived: rows that are one after all, since the one that stood for them is none.
+        named: rows that were given names.
+        contradictory: rows whose call was reported with different usage by equals.
+    """
+
+    retired: int = 0
+    revived: int = 0
+    named: int = 0
+    contradictory: int = 0
+
+
+class Key(NamedTuple):
+    event_date: date
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A span's row, as far as settling looks at it.
+
+    Attributes:
+        above: ids of the spans that it lies in, nearest first.
+        alive: it is a bill; else it was retired, or is an agent or the like.
+    """
+
+    key: Key
+    version: int
+    alive: bool
+    span_id: str
+    above: tuple[str, ...]
+    operation: str
+    response_id: str
+    usage_status: str
+    tokens: tuple[int | None, int | None]
+    names: Mapping[str, Any]
+
+    @property
+    def is_call(self) -> bool:
+        return self.operation not in SURROUNDINGS
+
+    @property
+    def counted(self) -> bool:
+        return self.usage_status != MISSING
+
+    @property
+    def source_rank(self) -> int:
+        return self.version >> 48 & 0xFF
+
+
+@dataclass(slots=True)
+class _Changes:
+    retired: set[Key]
+    revived: set[Key]
+    names: dict[Key, dict[str, Any]]
+    contradictory: set[Key]
+
+    def give(self, key: Key, has: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
+        """Let a call have what `others` say and it does not say itself; the first of them counts."""
+        given = given_names(has, others)
+        if given:
+            self.names.setdefault(key, {}).update(given)
+
+
+def settle(client: Client) -> Settled:
+    """Make one bill of each call that several spans describe, as far as rows came since the last time.
+
+    Parameters:
+        client: a connection whose user may insert.
+
+    Raises:
+        ClickHouseError: refused, or not reached; the next time begins where this one did.
+    """
+    since, until, fresh, first, last = client.query(
+        f"SELECT toString(greatest((SELECT max(at) FROM ledger_marks WHERE name = 'settled') - {_AGAIN_S}, "
+        "toDateTime64(0, 3, 'UTC'))) AS since, toString(now64(3, 'UTC')), count(),"
+        f" min(event_date) - {_WINDOW_DAYS}, max(event_date) + {_WINDOW_DAYS} FROM llm_calls"
+        " WHERE ingested_at >= toDateTime64(since, 3, 'UTC') AND line = 0"
+    ).rows[0]
+    if not fresh:
+        return Settled()
+    changes = _Changes(set(), set(), {}, set())
+    slices = -(-fresh // _SLICE_ROWS)
+    for number in range(slices):
+        bound = {"since": since, "first": str(first), "last": str(last), "slices": slices, "slice": number}
+        _two_dates(client, bound, changes)
+        _nested(client, bound, changes)
+        _describers(client, bound, changes)
+    settled = _write(client, changes)
+    client.command(
+        "INSERT INTO ledger_marks (name, at) VALUES ('settled', toDateTime64({until:String}, 3, 'UTC'))",
+        {"until": until},
+        {"async_insert": 0},
+    )
+    return settled
+
+
+def given_names(has: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The columns that give a call the names it lacks: what it was given before counts as lacking.
+
+    Parameters:
+        has: `NAMES`, `tags` and `given_names` of the call.
+        others: the same of those who may give, first first.
+
+    Returns:
+        Empty where nothing changes.
+    """
+    before = set(has["given_names"])
+    own_tags = {tag: value for tag, value in has["tags"].items() if f"tags.{tag}" not in before}
+    given: dict[str, Any] = {}
+    tags: dict[str, str] = {}
+    for other in others:
+        for name in NAMES:
+            if other[name] and (name in before or not has[name]):
+                given.setdefault(name, other[name])
+        for tag, value in other["tags"].items():
+            if tag not in own_tags:
+                tags.setdefault(tag, value)
+    names = sorted(before | given.keys() | {f"tags.{tag}" for tag in tags})
+    if all(has[name] == value for name, value in given.items()) and all(
+        has["tags"].get(tag) == tags[tag] for tag in tags
+    ):
+        return {}
+    return {**given, "tags": {**has["tags"], **tags}, "given_names": names}
+
+
+def one_bill(rows: Sequence[Described]) -> tuple[set[Key], dict[Key, list[Described]]]:
+    """Of the spans of one trace: which are no bills, and for each bill whose names it may take, first first.
+
+    It does not matter what was decided before: only what the spans say counts.
+    """
+    by_span = {row.span_id: row for row in rows}
+    around = {row.key: _around(row, by_span) for row in rows}
+    inside: dict[str, list[Described]] = defaultdict(list)
+    for row in rows:
+        if row.is_call:
+            for each in around[row.key]:
+                inside[each.span_id].append(row)
+    no_bills = {row.key for row in rows if not row.is_call}
+    takes: dict[Key, list[Described]] = defaultdict(list)
+    for outer in rows:
+        if not outer.is_call:
+            for row in inside[outer.span_id]:
+                takes[row.key].append(outer)
+            continue
+        for loser, winner in _losers(outer, inside[outer.span_id]):
+            no_bills.add(loser.key)
+            takes[winner.key].append(loser)
+    for row in rows:
+        if row.key in takes:
+            nearness = {each.span_id: place for place, each in enumerate(around[row.key])}
+            takes[row.key].sort(key=lambda other: _precedence(other, nearness))
+    return no_bills, {key: others for key, others in takes.items() if key not in no_bills}
+
+
+def _precedence(other: Described, nearness: Mapping[str, int]) -> tuple[Any, ...]:
+    """Whose names count first: a describer of the call by its rank, then what is around it, the nearest first."""
+    return (not other.is_call, -other.source_rank, nearness.get(other.span_id, -1), other.span_id)
+
+
+def _losers(outer: Described, within: Sequence[Described]) -> Iterator[tuple[Described, Described]]:
+    """Which of a call's span and the calls inside it are no bills, each with the one that is."""
+    counted = [row for row in within if row.counted]
+    if not within:
+        return
+    if not counted:
+        if outer.counted:
+            yield from ((row, outer) for row in within)
+        elif not outer.response_id:
+            yield from ((outer, row) for row in within)
+        else:
+            yield from ((row, outer) for row in within if not row.response_id)
+    elif outer.response_id:
+        for row in counted:
+            if row.key.entry_id == outer.key.entry_id:
+                continue
+            if not row.response_id:
+                yield row, outer
+            elif outer.tokens == row.tokens:
+                yield (row, outer) if outer.version > row.version else (outer, row)
+    elif len(within) == 1 and not within[0].response_id and outer.version > within[0].version:
+        yield within[0], outer
+    else:
+        yield from ((outer, row) for row in within)
+
+
+def _around(row: Described, by_span: Mapping[str, Described]) -> list[Described]:
+    """The spans that have rows and that a span lies in, nearest first."""
+    found: dict[str, Described] = {}
+    todo = list(row.above)
+    for span_id in todo:
+        each = by_span.get(span_id)
+        if each is not None and span_id != row.span_id and span_id not in found:
+            found[span_id] = each
+            todo.extend(above for above in each.above if above not in todo)
+    return list(found.values())
+
+
+def _two_dates(client: Client, bound: Mapping[str, Any], changes: _Changes) -> None:
+    """One call on several dates: the highest version stays, of equal ones the first date."""
+    found = client.query(
+        f"SELECT entry_id, event_date, version, {', '.join(_ALL_NAMES)} FROM llm_calls FINAL"
+        f" WHERE line = 0 AND {_DATES} AND entry_id IN"
+        f" (SELECT entry_id FROM llm_calls FINAL WHERE line = 0 AND {_DATES} AND entry_id IN"
+        f"  (SELECT entry_id FROM llm_calls WHERE {_SINCE} AND line = 0 AND {_sliced('entry_id')})"
+        "  GROUP BY entry_id HAVING count() > 1)"
+        " ORDER BY entry_id, version DESC, event_date",
+        bound,
+    )
+    for _, several in groupby(_dicts(found), key=lambda row: row["entry_id"]):
+        stays, *others = several
+        changes.retired.update(Key(row["event_date"], row["entry_id"]) for row in others)
+        changes.give(Key(stays["event_date"], stays["entry_id"]), stays, others)
+
+
+def _nested(client: Client, bound: Mapping[str, Any], changes: _Changes) -> None:
+    """Spans inside others of the same trace."""
+    fresh = f"SELECT trace_id FROM llm_calls WHERE {_SINCE} AND line = 0 AND {_sliced('trace_id')}"
+    found = client.query(
+        "SELECT trace_id, event_date, entry_id, version, is_deleted, span_id, parent_span_id, ancestor_span_ids,"
+        f" operation, response_id, usage_status, input_tokens, output_tokens, {', '.join(_ALL_NAMES)}"
+        f" FROM llm_calls WHERE line = 0 AND {_DATES} AND trace_id IN"
+        "  (SELECT trace_id FROM llm_calls ARRAY JOIN arrayPushFront(ancestor_span_ids, parent_span_id) AS above"
+        f"  WHERE line = 0 AND {_DATES} AND trace_id IN ({fresh}) AND (trace_id, above) IN"
+        f"   (SELECT trace_id, span_id FROM llm_calls WHERE line = 0 AND {_DATES} AND trace_id IN ({fresh})))"
+        " ORDER BY trace_id, event_date, entry_id, version DESC, is_deleted DESC"
+        " LIMIT 1 BY trace_id, event_date, entry_id",
+        bound,
+    )
+    revived: set[Key] = set()
+    for _, several in groupby(_dicts(found), key=lambda row: row["trace_id"]):
+        rows = [_described(row) for row in several]
+        no_bills, takes = one_bill(rows)
+        changes.retired.update(row.key for row in rows if row.alive and row.key in no_bills)
+        revived.update(row.key for row in rows if not row.alive and row.key not in no_bills)
+        for row in rows:
+            if row.key in takes:
+                changes.give(row.key, row.names, [other.names for other in takes[row.key]])
+    changes.revived |= revived - _on_another_date(client, revived)
+
+
+def _on_another_date(client: Client, keys: set[Key]) -> set[Key]:
+    """Those whose call has a bill on another date."""
+    if not keys:
+        return set()
+    found = client.query(
+        "SELECT entry_id FROM llm_calls FINAL WHERE line = 0 AND entry_id IN {entries:Array(String)}",
+        {"entries": sorted({key.entry_id for key in keys})},
+    )
+    billed = {entry for (entry,) in found.rows}
+    return {key for key in keys if key.entry_id in billed}
+
+
+def _describers(client: Client, bound: Mapping[str, Any], changes: _Changes) -> None:
+    """Describers of one key: names of those who lost, and equals that report different usage."""
+    fresh = f"SELECT entry_id FROM llm_calls WHERE {_SINCE} AND line = 0 AND {_sliced('entry_id')}"
+    found = client.query(
+        "SELECT event_date, entry_id, version, usage_status, input_tokens, output_tokens,"
+        f" {', '.join(_ALL_NAMES)}, other.* FROM llm_calls FINAL"
+        f" INNER JOIN (SELECT entry_id, {', '.join(f'{name} AS other_{name}' for name in (*NAMES, 'tags'))},"
+        "   scope AS other_scope, version AS other_version, usage_status AS other_usage_status,"
+        "   input_tokens AS other_input_tokens, output_tokens AS other_output_tokens"
+        f"  FROM llm_describers FINAL WHERE entry_id IN ({fresh})) AS other USING (entry_id)"
+        f" WHERE line = 0 AND {_DATES} AND entry_id IN ({fresh}) AND (scope, version) != (other_scope, other_version)"
+        " ORDER BY entry_id, event_date, other_version DESC, other_scope",
+        bound,
+    )
+    for key, several in groupby(_dicts(found), key=lambda row: Key(row["event_date"], row["entry_id"])):
+        others = []
+        for row in several:
+            others.append({name: row[f"other_{name}"] for name in (*NAMES, "tags")})
+            same_rank = row["version"] >> 48 == row["other_version"] >> 48
+            tokens = (row["input_tokens"], row["output_tokens"])
+            if (
+                same_rank
+                and row["usage_status"] == row["other_usage_status"] == REPORTED
+                and tokens != (row["other_input_tokens"], row["other_output_tokens"])
+            ):
+                changes.contradictory.add(key)
+        changes.give(key, row, others)
+
+
+def _write(client: Client, changes: _Changes) -> Settled:
+    """Write the rows that change once more, with the next version."""
+    counts = {"retired": 0, "revived": 0, "named": 0, "contradictory": 0}
+    keys = sorted(changes.retired | changes.revived | changes.names.keys() | changes.contradictory)
+    for start in range(0, len(keys), _PAGE):
+        lines = []
+        for row in _whole_rows(client, keys[start : start + _PAGE]):
+            key = Key(date.fromisoformat(row["event_date"]), row["entry_id"])
+            row["version"] = int(row["version"]) + 1
+            if key in changes.retired:
+                row["is_deleted"] = 1
+                counts["retired"] += 1
+            else:
+                row["is_deleted"] = 0
+                counts["revived"] += key in changes.revived
+                row |= changes.names.get(key, {})
+                counts["named"] += key in changes.names
+                if key in changes.contradictory:
+                    row["usage_status"] = CONTRADICTORY
+                    row["cost_estimated"] = True
+                    row["cost_reasons"] = [*row["cost_reasons"], "the same response was reported with different usage"]
+                    counts["contradictory"] += 1
+            lines.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        if lines:
+            block = b"".join(lines)
+            client.insert_block("llm_calls", block, hashlib.sha256(block).hexdigest())
+    return Settled(**counts)
+
+
+def _whole_rows(client: Client, keys: Sequence[Key]) -> Iterator[dict[str, Any]]:
+    """All lines of these calls, as `JSONEachRow` takes them back."""
+    found = client.query(
+        "SELECT formatRowNoNewline('JSONEachRow', * EXCEPT ingested_at) FROM llm_calls"
+        " WHERE (event_date, entry_id) IN {keys:Array(Tuple(Date, String))}"
+        " ORDER BY event_date, entry_id, line, version DESC, is_deleted DESC LIMIT 1 BY event_date, entry_id, line",
+        {"keys": [(str(key.event_date), key.entry_id) for key in keys]},
+        {
+            "output_format_json_quote_64bit_integers": 1,
+            "output_format_json_quote_decimals": 1,
+            "date_time_output_format": "simple",
+        },
+    )
+    for (text,) in found.rows:
+        row: dict[str, Any] = orjson.loads(text)
+        yield row
+
+
+def _sliced(column: str) -> str:
+    return f"cityHash64({column}) % {{slices:UInt32}} = {{slice:UInt32}}"
+
+
+def _dicts(found: Any) -> Iterator[dict[str, Any]]:
+    for row in found.rows:
+        yield dict(zip(found.columns, row, strict=True))
+
+
+def _described(row: Mapping[str, Any]) -> Described:
+    return Described(
+        key=Key(row["event_date"], row["entry_id"]),
+        version=row["version"],
+        alive=not row["is_deleted"],
+        span_id=row["span_id"],
+        above=tuple(dict.fromkeys((row["parent_span_id"], *row["ancestor_span_ids"]))),
+        operation=row["operation"],
+        response_id=row["response_id"],
+        usage_status=row["usage_status"],
+        tokens=(row["input_tokens"], row["output_tokens"]),
+        names={name: row[name] for name in _ALL_NAMES},
+    )
