@@ -19,6 +19,7 @@ class Sdk:
         client_providers: a word in the client's class name, or a mode that it has -> provider, where that fixes it.
         key_attributes: where the client keeps its API key, in the order to look.
         operations: what its methods make, where that is less than its wire format has; all of these by default.
+        namespace: packages of other distributions around its own (`google`).
     """
 
     name: str
@@ -30,6 +31,12 @@ class Sdk:
     client_providers: tuple[tuple[str, str], ...] = ()
     key_attributes: tuple[str, ...] = ("api_key",)
     operations: tuple[str, ...] = ()
+    namespace: str = ""
+
+    @property
+    def package(self) -> str:
+        """The package that a program imports: the waist's outermost, but for the namespace."""
+        return self.namespace + self.waist.removeprefix(self.namespace).partition(".")[0]
 
 
 AIOBOTOCORE = Sdk(
@@ -91,6 +98,7 @@ GOOGLE_GENAI = Sdk(
     wire="gemini",
     provider="gcp.gemini",
     client_providers=(("vertexai", "gcp.vertex_ai"),),
+    namespace="google.",
 )
 GROQ = Sdk(
     name="groq",

@@ -96,7 +96,8 @@ class Patch:
                 original = owner.__dict__[name]
                 self._originals.append((owner, name, original, hook(original)))
         except (AttributeError, KeyError) as error:
-            raise WaistNotFound(f"{module.__name__} has no {error}: its version is not one we know") from error
+            missing = getattr(error, "name", None) or error.args[0]
+            raise WaistNotFound(f"{module.__name__} has no {missing}: its version is not one we know") from error
         for owner, name, _, hooked in self._originals:
             setattr(owner, name, hooked)
         default_book().prepare(sdk.provider)

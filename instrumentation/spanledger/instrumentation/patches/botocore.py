@@ -122,7 +122,8 @@ class Patch:
             )
             originals = [owner.__dict__[name] for name in ("_make_api_call", "_make_request")]
         except (AttributeError, KeyError) as error:
-            raise WaistNotFound(f"{module.__name__} has no {error}: its version is not one we know") from error
+            missing = getattr(error, "name", None) or error.args[0]
+            raise WaistNotFound(f"{module.__name__} has no {missing}: its version is not one we know") from error
         self._owner = owner
         self._patched = [
             (original.__name__, original, hook(original)) for original, hook in zip(originals, hooks, strict=True)

@@ -26,7 +26,7 @@ class Patch:
             WaistNotFound: `module` has no such client.
         """
         self._caller = Caller(sdk, tracer_provider)
-        requestor = getattr(module.api_resources, "api_requestor", module)
+        requestor = getattr(getattr(module, "api_resources", module), "api_requestor", module)
         self._hooks = Hooks(
             (requestor, "APIRequestor", "request", self._request),
             (requestor, "APIRequestor", "arequest", self._arequest),
