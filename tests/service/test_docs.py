@@ -11,6 +11,7 @@ import pytest
 
 import spanledger.settings
 from spanledger.service.cli import cli
+from spanledger.service.collector import settings as collector_settings
 
 ROOT = Path(__file__).parents[2]
 CLI_PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -60,6 +61,8 @@ def test_the_help_has_an_example(name):
 def test_every_variable_has_a_line():
     variables = set(re.findall(r"\b(?:SPANLEDGER|LLM_USAGE)_[A-Z_]+\b", SETTINGS_SOURCE))
     assert len(variables) >= 8
+    keys = set(collector_settings._READERS) - {"enabled"} | {"token"}
+    variables |= {"SPANLEDGER_COLLECTOR", *(f"SPANLEDGER_COLLECTOR_{key.upper()}" for key in keys)}
     documented = set(re.findall(r"\b(?:SPANLEDGER|LLM_USAGE)_[A-Z_]+\b", SETTINGS_PAGE))
     assert variables == documented
 
@@ -69,6 +72,7 @@ def test_every_key_of_the_file_has_a_line():
     keys |= set(re.findall(r'choose\("\w+", "(\w+)"', SETTINGS_SOURCE))
     keys -= {"usage_logging", "api_keys", "collector"}
     assert len(keys) >= 9
+    keys |= set(collector_settings._READERS)
     documented = {key.rsplit(".", 1)[-1] for key in re.findall(r"`settings\.([\w.]+)`", SETTINGS_PAGE)}
     assert keys == documented
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from spanledger.settings import Settings
+from spanledger.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from spanledger.exporter.client import Client
@@ -239,6 +239,29 @@ def check_journal(now: Settings) -> Iterator[Finding]:
         yield Finding(OK, "journal", text)
     else:
         yield Finding(OK, "journal", f"{text}; the next report loads them")
+
+
+def check_collector(now: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the collector's settings are right, and where it listens."""
+    from spanledger.service import daemon
+    from spanledger.service.collector.running import missing, running
+    from spanledger.service.collector.settings import load
+
+    try:
+        chosen = load(now, environ)
+    except SettingsError as error:
+        yield Finding(WRONG, "collector", str(error), "mend the setting: docs/settings.md")
+        return
+    if here := running(now.home):
+        yield Finding(OK, "collector", f"{here}, process {here.pid}")
+    elif absent := missing():
+        yield Finding(NOTE, "collector", absent)
+    elif not chosen.enabled:
+        yield Finding(NOTE, "collector", "off: SPANLEDGER_COLLECTOR=false")
+    elif daemon.running(now.home):
+        yield Finding(NOTE, "collector", "not up beside the service", f"see {daemon.log_file(now.home)}")
+    else:
+        yield Finding(OK, "collector", "not up: `spanledger up` starts it")
 
 
 def check_clickhouse(now: Settings) -> Iterator[Finding]:

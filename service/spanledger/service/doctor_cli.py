@@ -54,6 +54,7 @@ def _findings() -> Iterator[Finding]:
         "SDK": checks.check_sdks,
         "OpenTelemetry": partial(checks.check_opentelemetry, os.environ),
         "prices": partial(checks.check_prices, now),
+        "collector": partial(checks.check_collector, now, os.environ),
         "journal": partial(checks.check_journal, now),
         "ClickHouse": partial(checks.check_clickhouse, now),
     }

@@ -1,4 +1,4 @@
-"""`spanledger up`, `down`, `status`: embedded ClickHouse as a background service."""
+"""`spanledger up`, `down`, `status`: embedded ClickHouse and the collector as a background service."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ _PORT = click.IntRange(1, 65535)
     "--http-port", type=_PORT, help="HTTP port on 127.0.0.1; by default the one of last time, 18123 or a free one."
 )
 @click.option("--tcp-port", type=_PORT, help="The same for ClickHouse's native protocol; 19000.")
-def up(foreground: bool, http_port: int | None, tcp_port: int | None) -> None:
-    """Start embedded ClickHouse on loopback, as a background service.
+@click.option("--no-collector", is_flag=True, help="Start no OTLP collector.")
+def up(foreground: bool, http_port: int | None, tcp_port: int | None, no_collector: bool) -> None:
+    """Start embedded ClickHouse and the OTLP collector on loopback, as a background service.
 
     The service loads the journal into ClickHouse while programs write it, and what programs left that have ended.
 
@@ -37,9 +38,10 @@ def up(foreground: bool, http_port: int | None, tcp_port: int | None) -> None:
     from spanledger.service import daemon
 
     now = _embedded_settings()
-    ports = daemon.Ports(http_port, tcp_port)
+    ports = daemon.Ports(http_port, tcp_port, not no_collector)
     if service := daemon.running(now.home):
         click.echo(f"Already up: {_where(EmbeddedClickHouse(now.home).status(), service)}")
+        _say_collector(now)
         return
     if foreground:
         _stay(now, ports)
@@ -47,6 +49,7 @@ def up(foreground: bool, http_port: int | None, tcp_port: int | None) -> None:
     service = daemon.start(now.home, ports)
     status = EmbeddedClickHouse(now.home).status()
     click.echo(f"Up: {_where(status, service)}")
+    _say_collector(now)
     click.echo(f"Users and passwords: {status.folder / 'credentials.json'}. Stop it with: spanledger down")
 
 
@@ -113,6 +116,7 @@ def _stay(now: Settings, ports: Any) -> None:
     def announce() -> None:
         service = daemon.running(now.home)
         click.echo(f"Up: {_where(EmbeddedClickHouse(now.home).status(), service)}; Ctrl-C stops it")
+        _say_collector(now)
 
     daemon.run(now.home, announce, stopping, ports)
     click.echo(f"Down: {now.home}")
@@ -144,6 +148,15 @@ def _where(engine: Status, service: Running | None) -> str:
     )
 
 
+def _say_collector(now: Settings) -> None:
+    from spanledger.service.collector.running import missing, running
+
+    if here := running(now.home):
+        click.echo(f"Collector: {here}")
+    elif absent := missing():
+        click.echo(f"Collector: not started, {absent}")
+
+
 def _state(now: Settings) -> dict[str, Any]:
     from spanledger.exporter.shipper import pending
 
@@ -151,9 +164,21 @@ def _state(now: Settings) -> dict[str, Any]:
     return {
         "up": False,
         **(_remote_state(now.url) if now.url else _embedded_state(now)),
+        **_collector_state(now),
         "home": str(now.home),
         "rows_waiting": waiting.rows,
         "rows_rejected": waiting.rejected_rows,
+    }
+
+
+def _collector_state(now: Settings) -> dict[str, Any]:
+    from spanledger.service.collector.running import running
+
+    here = running(now.home)
+    return {
+        "otlp_grpc": (here.grpc or None) if here else None,
+        "otlp_http": f"{'https' if here.tls else 'http'}://{here.http}" if here and here.http else None,
+        "forward": (here.forward or None) if here else None,
     }
 
 

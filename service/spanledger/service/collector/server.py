@@ -1,0 +1,224 @@
+"""The collector's front: opens the ports, and ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
+
+from spanledger.service import presence
+from spanledger.service.collector import metrics, otlp_grpc, otlp_http
+from spanledger.service.collector.admission import Admission
+from spanledger.service.collector.forward import Forwarder
+from spanledger.service.collector.metrics import Counts
+from spanledger.service.collector.pool import Pool
+from spanledger.service.collector.receiver import Receiver
+from spanledger.service.collector.running import CollectorError, Running, lock_file, now_ns
+from spanledger.service.collector.settings import VARIABLE, Address, CollectorSettings
+from spanledger.settings import Settings
+
+logger = logging.getLogger("spanledger")
+
+ANSWER_S = 1.0
+"""Seconds after the signal that requests which are being answered may take, over gRPC and over HTTP."""
+
+FORWARD_S = 0.75
+WORKERS_S = 2.0
+_LOOK_S = 0.5
+
+
+async def serve(
+    now: Settings, chosen: CollectorSettings, ready: Callable[[Running], None], stopping: asyncio.Event
+) -> None:
+    """Run the collector until `stopping` is set; then within 5 s.
+
+    Parameters:
+        ready: called when all ports are open.
+
+    Raises:
+        CollectorError: it cannot start.
+    """
+    _check_tls(chosen)
+    counts = Counts()
+    admission = Admission(chosen, now.journal)
+    pool = Pool(chosen)
+    async with AsyncExitStack() as stack:
+        try:
+            say = stack.enter_context(presence.held(lock_file(now.home)))
+        except presence.Taken:
+            raise CollectorError(
+                f"another collector runs for {now.home}: `spanledger status` shows where; one of `spanledger up` is"
+                " left out by its option --no-collector"
+            ) from None
+        listener = _bind(chosen.http, "HTTP") if chosen.http else None
+        if listener is not None:
+            stack.callback(listener.close)
+        probe = _bind(chosen.grpc, "GRPC") if chosen.grpc else None
+        if probe is not None:
+            probe.close()
+        await pool.start()
+        stack.push_async_callback(pool.close, WORKERS_S)
+        forwarder = None
+        if chosen.forward:
+            forwarder = Forwarder(chosen)
+            forwarder.start()
+            stack.push_async_callback(forwarder.close, FORWARD_S)
+        receiver = Receiver(admission, pool, counts, forwarder)
+        _add_gauges(counts, receiver)
+        grpc_port = await stack.enter_async_context(_grpc(receiver, chosen)) if chosen.grpc else None
+        if listener is not None:
+            await stack.enter_async_context(_http(receiver, chosen, listener))
+        if chosen.metrics_url:
+            stack.push_async_callback(asyncio.to_thread, metrics.send(counts, chosen.metrics_url))
+        looking = asyncio.create_task(_look(admission))
+        stack.callback(looking.cancel)
+        running = Running(
+            pid=os.getpid(),
+            since_ns=now_ns(),
+            grpc=str(Address(chosen.grpc.host, grpc_port)) if chosen.grpc and grpc_port else "",
+            http=str(Address(chosen.http.host, listener.getsockname()[1])) if chosen.http and listener else "",
+            tls=chosen.tls_cert is not None,
+            token=bool(chosen.token),
+            forward=chosen.forward,
+        )
+        _check_forward(running)
+        say(running._asdict())
+        ready(running)
+        await stopping.wait()
+        admission.draining = True
+
+
+def run(now: Settings, chosen: CollectorSettings, ready: Callable[[Running], None], parent: int | None = None) -> None:
+    """Run the collector in this process until SIGTERM or SIGINT.
+
+    Parameters:
+        parent: descriptor of a pipe from the process that started this one; its end ends the collector too.
+
+    Raises:
+        CollectorError: it cannot start.
+    """
+
+    async def main() -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        if parent is not None:
+            loop.add_reader(parent, stopping.set)
+            stopping_seen = asyncio.create_task(stopping.wait())
+            stopping_seen.add_done_callback(lambda _: loop.remove_reader(parent))
+        await serve(now, chosen, ready, stopping)
+
+    asyncio.run(main())
+
+
+@asynccontextmanager
+async def _grpc(receiver: Receiver, chosen: CollectorSettings) -> AsyncIterator[int]:
+    made = otlp_grpc.server(receiver, chosen)
+    assert chosen.grpc is not None
+    try:
+        port = otlp_grpc.listen(made, chosen.grpc, chosen)
+    except RuntimeError as error:
+        raise CollectorError(f"{VARIABLE}_GRPC={chosen.grpc}: {error}") from None
+    await made.start()
+    try:
+        yield port
+    finally:
+        await made.stop(ANSWER_S)
+
+
+@asynccontextmanager
+async def _http(receiver: Receiver, chosen: CollectorSettings, listener: socket.socket) -> AsyncIterator[None]:
+    made = otlp_http.Server(otlp_http.application(receiver, chosen), chosen)
+    serving = asyncio.create_task(made.run_on(listener))
+    while not made.started and not serving.done():
+        await asyncio.sleep(0.005)
+    if serving.done():
+        serving.result()
+        raise CollectorError(f"OTLP/HTTP does not start on {chosen.http}; its log says why")
+    try:
+        yield
+    finally:
+        made.should_exit = True
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(serving, ANSWER_S)
+
+
+def _bind(address: Address, name: str) -> socket.socket:
+    """A listening socket; that of gRPC only tells whether it would get its port."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        if error.errno in (98, 48):  # EADDRINUSE of Linux and macOS
+            raise CollectorError(
+                f"port {address.port} is taken: set {VARIABLE}_{name} to another, as {Address(address.host, 0)} for any"
+                " free one; `spanledger up --no-collector` does without"
+            ) from None
+        raise CollectorError(f"{VARIABLE}_{name}={address}: cannot listen there: {error.strerror or error}") from None
+    return listener
+
+
+def _check_tls(chosen: CollectorSettings) -> None:
+    if chosen.tls_cert is None or chosen.tls_key is None:
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(chosen.tls_cert, chosen.tls_key)
+    except (ssl.SSLError, OSError) as error:
+        raise CollectorError(
+            f"{VARIABLE}_TLS_CERT={chosen.tls_cert} and {VARIABLE}_TLS_KEY={chosen.tls_key} are no certificate and its"
+            f" key, in PEM: {error}"
+        ) from None
+    if chosen.tls_client_ca is not None:
+        try:
+            context.load_verify_locations(chosen.tls_client_ca)
+        except (ssl.SSLError, OSError) as error:
+            raise CollectorError(
+                f"{VARIABLE}_TLS_CLIENT_CA={chosen.tls_client_ca} is no PEM certificate: {error}"
+            ) from None
+
+
+def _check_forward(running: Running) -> None:
+    parts = urlsplit(running.forward)
+    if parts.hostname and Address(parts.hostname, 0).loopback:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        if port in {int(address.rpartition(":")[2]) for address in (running.grpc, running.http) if address}:
+            raise CollectorError(
+                f"{VARIABLE}_FORWARD={running.forward} is this collector itself: spans would go in circles"
+            )
+
+
+def _add_gauges(counts: Counts, receiver: Receiver) -> None:
+    admission, pool, forwarder = receiver.admission, receiver.pool, receiver.forwarder
+    counts.gauge("requests_in_flight", "Requests that are being answered.", lambda: admission.requests)
+    counts.gauge("held_bytes", "Bytes of requests that are being answered.", lambda: admission.held_bytes)
+    counts.gauge("journal_bytes", "Bytes that wait for ClickHouse.", lambda: admission.journal_bytes)
+    counts.gauge("workers", "Worker processes.", lambda: len(pool.pids))
+    counts.gauge("workers_lost", "Worker processes that ended by themselves.", lambda: pool.lost, "counter")
+    counts.gauge(
+        "memory_bytes",
+        "Resident memory of the collector's processes together.",
+        lambda: metrics.memory_bytes([os.getpid(), *pool.pids]),
+    )
+    if forwarder is not None:
+        counts.gauge("forward_sent_spans", "Spans sent on.", lambda: forwarder.sent, "counter")
+        counts.gauge("forward_dropped_spans", "Spans that could not be sent on.", lambda: forwarder.dropped, "counter")
+        counts.gauge("forward_queued_bytes", "Bytes that wait to be sent on.", lambda: forwarder.queued_bytes)
+
+
+async def _look(admission: Admission) -> None:
+    while True:
+        admission.look_at_journal()
+        await asyncio.sleep(_LOOK_S)
