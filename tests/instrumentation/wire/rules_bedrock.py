@@ -34,6 +34,7 @@ PARTS: dict[str, dict[str, Quantity]] = {
     "bedrock/invoke_llama": {"input": 8, "output": 35},
     "bedrock/invoke_titan": {"input": 9, "output": 17 + 3},
     "bedrock/invoke_titan_stream": {"input": 9, "output": 188},
+    "bedrock/invoke_claude_2_stream": {"input": 11, "output": 6},
     "bedrock/invoke_titan_embedding": {"input": 5},
     "bedrock/invoke_mistral_stream": {"input": 7, "output": 3},
     "bedrock/invoke_mistral_stream_broken": {},
@@ -86,6 +87,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "bedrock/invoke_llama": {"finish_reasons": ("stop",)},
     "bedrock/invoke_titan": {"finish_reasons": ("FINISH", "LENGTH")},
     "bedrock/invoke_titan_stream": {"finish_reasons": ("FINISH",)},
+    "bedrock/invoke_claude_2_stream": {"finish_reasons": ("stop_sequence",)},
     "bedrock/invoke_mistral_stream": {"finish_reasons": ("length",)},
     "bedrock/invoke_cohere_stream": {
         "finish_reasons": ("COMPLETE",),

@@ -43,9 +43,9 @@ class Stream:
             self._stop = stop
             self.ended = self.finished = True
 
-    def reading(self) -> Reading:
+    def reading(self, why_missing: str = "text completions report no usage") -> Reading:
         return Reading(
-            usage=Tally().usage(None, why_missing="text completions report no usage"),
+            usage=Tally().usage(None, why_missing=why_missing),
             response_id=self._id,
             response_model=self._model,
             finish_reasons=(self._stop,) if self._stop else (),
