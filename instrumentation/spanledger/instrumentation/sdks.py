@@ -178,7 +178,7 @@ OPENAI = Sdk(
     name="openai",
     requirement="openai >= 1.40, < 4",
     waist="openai._base_client",
-    patch="base_client",
+    patch="openai",
     wire="openai",
     provider="openai",
     client_providers=(("Azure", "azure.ai.openai"), ("Bedrock", "aws.bedrock")),

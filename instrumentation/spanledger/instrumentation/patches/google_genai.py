@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from spanledger.failures import internal_error, logger
-from spanledger.instrumentation.patches import WaistNotFound, base_client
+from spanledger.instrumentation.patches import WaistNotFound, base_client, google_live
 from spanledger.instrumentation.patches.background import pending_of
 from spanledger.instrumentation.patches.http_call import (
     Caller,
@@ -58,6 +58,7 @@ class Patch:
         ]
         from wrapt import register_post_import_hook
 
+        register_post_import_hook(self._hook_live, google_live.MODULE)
         register_post_import_hook(self._hook_interactions, _INTERACTIONS)
         register_post_import_hook(
             lambda module: self._hook_interactions_before_3(module, tracer_provider), _INTERACTIONS_BEFORE_3
@@ -68,6 +69,11 @@ class Patch:
         self._caller.active = False
         for hooks in reversed(self._hooks):
             hooks.remove()
+
+    def _hook_live(self, module: ModuleType) -> None:
+        hooks = google_live.hook(module, self._caller)
+        if hooks is not None:
+            self._hooks.append(hooks)
 
     def _hook_interactions(self, module: ModuleType) -> None:
         if not self._caller.active:
