@@ -148,6 +148,18 @@ class TogetherInstrumentor(SdkInstrumentor):
     sdk = sdks.TOGETHER
 
 
+class VertexAIBetaInstrumentor(SdkInstrumentor):
+    """The client of Vertex AI's v1beta1, which `vertexai`'s models use."""
+
+    sdk = sdks.VERTEXAI_BETA
+
+
+class VertexAIInstrumentor(SdkInstrumentor):
+    """Google Cloud's AI Platform SDK: `vertexai`'s models, and the prediction client that they use."""
+
+    sdk = sdks.VERTEXAI
+
+
 class VoyageInstrumentor(SdkInstrumentor):
     """Voyage's SDK."""
 

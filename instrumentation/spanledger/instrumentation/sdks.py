@@ -209,6 +209,24 @@ TOGETHER = Sdk(
         "translation",
     ),
 )
+VERTEXAI = Sdk(
+    name="vertexai",
+    requirement="google-cloud-aiplatform >= 1.100, < 3",
+    waist="google.cloud.aiplatform_v1.services.prediction_service",
+    patch="vertexai",
+    wire="gemini",
+    provider="gcp.vertex_ai",
+    operations=("chat", "embeddings", "image_generation"),
+)
+VERTEXAI_BETA = Sdk(
+    name="vertexai_beta",
+    requirement="google-cloud-aiplatform >= 1.100, < 3",
+    waist="google.cloud.aiplatform_v1beta1.services.prediction_service",
+    patch="vertexai",
+    wire="gemini",
+    provider="gcp.vertex_ai",
+    operations=("chat", "embeddings", "image_generation"),
+)
 VOYAGE = Sdk(
     name="voyage",
     requirement="voyageai >= 0.5, < 1",

@@ -21,6 +21,7 @@ import grpc.aio
 from opentelemetry.context import Context, get_current
 
 from spanledger.failures import internal_error
+from spanledger.instrumentation.patches.grpc_status import refused
 from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.stream import Watch
@@ -40,22 +41,6 @@ _BATCHED = {
 }
 """What a batch's result holds -> the method that would have answered it."""
 _MAX_KEPT = 10_000
-
-_REFUSALS = frozenset(
-    {
-        grpc.StatusCode.ALREADY_EXISTS,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.NOT_FOUND,
-        grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.UNIMPLEMENTED,
-    }
-)
-"""Nothing was generated (https://grpc.io/docs/guides/status-codes). Others can arise while the provider generates."""
-_NOT_SENT = ("failed to connect", "dns resolution failed", "http2 header with status")
 
 _deferred: ContextVar[list[Watch] | None] = ContextVar("spanledger-xai-deferred", default=None)
 _pending: OrderedDict[str, Watch] = OrderedDict()  # by the id to poll with
@@ -431,17 +416,9 @@ def _failed(call: HttpCall | None, error: BaseException, seen: Reading | None = 
             return
         code, details = error.code(), error.details() or ""
         reading.error = (code.name, details)
-        call.span.end(reading, not_billed=seen is None and _refused(code, details.lower()))
+        call.span.end(reading, not_billed=seen is None and refused(code, details.lower()))
     except Exception:
         internal_error("recording a failed call")
-
-
-def _refused(code: Any, details: str) -> bool:
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "received message larger than max" in details:
-        return False  # our side would not take the answer
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return any(words in details for words in _NOT_SENT)
-    return code in _REFUSALS
 
 
 def fields(message: Any) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Names(NamedTuple):
 def take(tally: Tally, raw: Mapping[str, Any], names: Names) -> None:
     """Put the tokens of `raw` into `tally`, in disjoint parts."""
     prompt, cached, candidates, thoughts, tool_use = (tally.count(raw, name) for name in names[:5])
+    if tool_use is None and names.tool_use_list in raw:  # Vertex AI's protos have the list alone
+        tool_use = sum(_by_modality(tally, raw[names.tool_use_list], names.tokens).values())
     total = tally.count(raw, names.total)
     if total is not None and total != (prompt or 0) + (candidates or 0) + (thoughts or 0) + (tool_use or 0):
         gap = total - (prompt or 0) - (candidates or 0) - (thoughts or 0) - (tool_use or 0)
