@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from spanledger import attributes as names
 from spanledger.exporter.dialects import AN_SDKS_OWN, ANOTHER_INSTRUMENTATION, dialect_of
+from tests.exporter.dialects.reading import parts, read
 
 UNKNOWN = "my.company.llm"
-
-
-def read(scope: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
-    dialect = dialect_of(scope, attributes)
-    assert dialect is not None
-    found = dialect.read(attributes)
-    return None if found is None else dict(found)
-
-
-def parts(scope: str, attributes: Mapping[str, Any]) -> dict[str, int]:
-    found = read(scope, attributes)
-    assert found is not None
-    usage: dict[str, int] = json.loads(found.get(names.USAGE_PARTS, "{}"))
-    return usage
 
 
 OPENAI = {

@@ -8,6 +8,7 @@ A dialect is found by instrumentation scope; where that is not known, by an attr
 from __future__ import annotations
 
 from importlib import import_module
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from spanledger import attributes as names
@@ -31,12 +32,14 @@ class _Emitter(NamedTuple):
         module: the dialect's, in this package, and the ledger's `source`.
         rank: how far it is believed.
         reader: the function of the module that reads it.
+        before: only of versions before this one; of several that fit the earliest counts.
     """
 
     scope: str
     module: str
     rank: int
     reader: str = "read"
+    before: str = ""
 
 
 _EMITTERS: Final = (
@@ -54,9 +57,53 @@ _EMITTERS: Final = (
     _Emitter("opentelemetry.instrumentation.openai_v2", "genai", ANOTHER_INSTRUMENTATION, "read_without_cache"),
     _Emitter("opentelemetry.util.genai.", "genai", ANOTHER_INSTRUMENTATION),
     _Emitter("@opentelemetry/instrumentation-openai", "genai", ANOTHER_INSTRUMENTATION, "read_without_cache"),
+    # OpenLLMetry
+    *(
+        _Emitter(f"opentelemetry.instrumentation.{sdk}", "traceloop", ANOTHER_INSTRUMENTATION)
+        for sdk in ("openai", "groq", "vertexai")
+    ),
+    *(
+        _Emitter(f"opentelemetry.instrumentation.{sdk}", "traceloop", ANOTHER_INSTRUMENTATION, "read_without_cache")
+        for sdk in (
+            *("alephalpha", "mistralai", "ollama", "replicate", "sagemaker"),
+            *("together", "transformers", "voyageai", "watsonx", "writer"),
+        )
+    ),
+    _Emitter("opentelemetry.instrumentation.anthropic", "traceloop", ANOTHER_INSTRUMENTATION, "read_anthropic"),
+    _Emitter("opentelemetry.instrumentation.bedrock", "traceloop", ANOTHER_INSTRUMENTATION, "read_bedrock"),
+    _Emitter("opentelemetry.instrumentation.cohere", "traceloop", ANOTHER_INSTRUMENTATION, "read_cohere"),
+    _Emitter("opentelemetry.instrumentation.google_generativeai", "traceloop", ANOTHER_INSTRUMENTATION, "read_gemini"),
+    *(
+        _Emitter(f"opentelemetry.instrumentation.{framework}", "traceloop", A_FRAMEWORK)
+        for framework in ("agno", "crewai", "haystack", "langchain", "llamaindex", "mcp", "openai_agents")
+    ),
+    _Emitter("traceloop.", "traceloop", A_FRAMEWORK),
+    _Emitter("@traceloop/", "traceloop", ANOTHER_INSTRUMENTATION, "read_without_cache"),
+    # OpenInference
+    _Emitter("openinference.instrumentation.", "openinference", A_FRAMEWORK),
+    *(
+        _Emitter(f"openinference.instrumentation.{sdk}", "openinference", ANOTHER_INSTRUMENTATION)
+        for sdk in ("anthropic", "google_genai", "groq", "openai")
+    ),
+    *(
+        _Emitter(f"openinference.instrumentation.{sdk}", "openinference", ANOTHER_INSTRUMENTATION, "read_without_cache")
+        for sdk in ("mistralai", "ollama", "together", "vertexai")
+    ),
+    _Emitter(
+        "openinference.instrumentation.anthropic", "openinference", ANOTHER_INSTRUMENTATION, "read_old_anthropic", "1"
+    ),
+    _Emitter("openinference.instrumentation.bedrock", "openinference", ANOTHER_INSTRUMENTATION, "read_bedrock"),
+    _Emitter("openinference.instrumentation.cohere", "openinference", ANOTHER_INSTRUMENTATION, "read_cohere"),
+    _Emitter("openinference.instrumentation.openai_agents", "openinference", A_FRAMEWORK),
+    _Emitter("openinference.instrumentation.litellm", "openinference", A_GATEWAY),
+    _Emitter("openinference.instrumentation.portkey", "openinference", A_GATEWAY),
+    _Emitter("@arizeai/openinference-", "openinference", A_FRAMEWORK),
 )
 
 _MARKS: Final = (
+    ("openinference.span.kind", "openinference", A_FRAMEWORK, "read_unknown"),
+    ("traceloop.span.kind", "traceloop", A_FRAMEWORK, "read_unknown"),
+    ("llm.request.type", "traceloop", ANOTHER_INSTRUMENTATION, "read_unknown"),
     ("gen_ai.operation.name", "genai", ANOTHER_INSTRUMENTATION, "read_unknown"),
     ("gen_ai.provider.name", "genai", ANOTHER_INSTRUMENTATION, "read_unknown"),
     ("gen_ai.system", "genai", ANOTHER_INSTRUMENTATION, "read_unknown"),
@@ -76,37 +123,57 @@ _PLUMBING: Final = ("opentelemetry.instrumentation.", "@opentelemetry/instrument
 _ANY_MARK: Final = frozenset(MARKS)
 _NOTHING: Final[Attributes] = {}
 
-_by_scope: dict[str, Dialect | None] = {}
-_not_known: dict[str, None] = {}
+_by_scope: dict[tuple[str, str], Dialect | None] = {}
+_not_known: dict[tuple[str, str], None] = {}
 _loaded: dict[tuple[str, int, str], Dialect] = {}
 
 
-def dialect_of(scope: str, attributes: Attributes | None = _NOTHING) -> Dialect | None:
+def dialect_of(scope: str, attributes: Attributes | None = _NOTHING, version: str | None = "") -> Dialect | None:
     """The dialect of a span, or None where it is no LLM span that anybody knows.
 
     Parameters:
         scope: the name of its instrumentation scope.
         attributes: the span's, looked at only where the scope is not known.
+        version: that of the scope; without one the emitter's newest is taken.
     """
+    key = (scope, version or "")
     try:
-        return _by_scope[scope]
+        return _by_scope[key]
     except KeyError:
         pass
-    if scope not in _not_known:
+    if key not in _not_known:
         if len(_by_scope) + len(_not_known) >= 1000:
             _by_scope.clear()
             _not_known.clear()
-        emitter = max(
-            (each for each in _EMITTERS if scope.startswith(each.scope)), key=lambda each: len(each.scope), default=None
-        )
+        emitter = _emitter_of(*key)
         if emitter is not None:
-            return _by_scope.setdefault(scope, _load(emitter.module, emitter.rank, emitter.reader))
+            return _by_scope.setdefault(key, _load(emitter.module, emitter.rank, emitter.reader))
         if scope.startswith(_PLUMBING):
-            return _by_scope.setdefault(scope, None)
-        _not_known[scope] = None
+            return _by_scope.setdefault(key, None)
+        _not_known[key] = None
     if not attributes or _ANY_MARK.isdisjoint(attributes):
         return None
     return next(_load(module, rank, reader) for mark, module, rank, reader in _MARKS if mark in attributes)
+
+
+def _emitter_of(scope: str, version: str) -> _Emitter | None:
+    """The one with the longest name that fits, and of its versions the one that holds."""
+    fitting = [
+        each
+        for each in _EMITTERS
+        if scope.startswith(each.scope) and (not each.before or (version and _ordered(version) < _ordered(each.before)))
+    ]
+    newest = (1 << 31,)
+    return max(
+        fitting,
+        key=lambda each: (len(each.scope), tuple(-part for part in (_ordered(each.before) if each.before else newest))),
+        default=None,
+    )
+
+
+def _ordered(version: str) -> tuple[int, ...]:
+    """`0.1.17` as (0, 1, 17); a part that is no number counts by the digits that it begins with."""
+    return tuple(int("".join(takewhile(str.isdecimal, part)) or 0) for part in version.removeprefix("v").split(".")[:4])
 
 
 def _load(module: str, rank: int, reader: str) -> Dialect:

@@ -12,6 +12,8 @@ from spanledger.pricing.counts import Tally
 
 INSIDE: Final = "inside"
 ON_TOP: Final = "on top"
+BY_TOTAL: Final = "by total"
+"""The emitter's total is the provider's own, and tells which of the two it is."""
 NOT_KNOWN: Final = "not known"
 
 
@@ -22,11 +24,13 @@ class Rule(NamedTuple):
         cache: whether tokens read from and written to a cache are inside the input count, or come on top of it.
         tells_cache: whether it says how many tokens were cached, where some were.
         reasoning: whether reasoning tokens are inside the output count, or come on top of it.
+        rest: the part that tokens are likeliest to be which only its total has; empty if nobody knows.
     """
 
     cache: str = INSIDE
     tells_cache: bool = True
     reasoning: str = INSIDE
+    rest: str = ""
 
 
 CACHE_NOT_TOLD: Final = "the emitter does not tell how many of the input tokens were cached"
@@ -52,12 +56,17 @@ def add_tokens(tally: Tally, counts: Mapping[str, int], rule: Rule, *, may_cache
     reasoning = get("output_reasoning", 0)
     gap = total - (prompt or 0) - (completion or 0) if total is not None else 0
     cache, reasoned = rule.cache, rule.reasoning
-    if cached and cache == NOT_KNOWN:
+    if cached and cache in (NOT_KNOWN, BY_TOTAL):
         if gap in (cached, cached + reasoning) or (prompt is not None and cached > prompt):
             cache = ON_TOP
+        elif cache == BY_TOTAL and total is not None and gap == 0:
+            cache = INSIDE
         else:
             cache = INSIDE
             tally.estimates.append(INPUT_NOT_KNOWN)
+    elif prompt is not None and cache == INSIDE and max(get("cache_read", 0), _written(counts)) > prompt:
+        cache = ON_TOP
+        tally.estimates.append("more tokens were cached than there were input tokens: read as on top of them")
     if reasoning and reasoned == NOT_KNOWN:
         reasoned = ON_TOP if gap in (reasoning, reasoning + cached) or reasoning > (completion or 0) else INSIDE
     if prompt and may_cache and not cached and not rule.tells_cache:
@@ -95,6 +104,8 @@ def add_tokens(tally: Tally, counts: Mapping[str, int], rule: Rule, *, may_cache
         missing = gap - (cached if cache == ON_TOP else 0) - (reasoning if reasoned == ON_TOP else 0)
         if missing > 0:
             tally.estimates.append(f"the emitter's total has {missing} tokens more than it gives by kind")
+            if rule.rest:
+                tally.add(rule.rest, missing)
 
 
 def _written(counts: Mapping[str, int]) -> int:
