@@ -47,10 +47,16 @@ class Stream:
         self._error: tuple[str, str] | None = None
 
     def feed(self, line: bytes) -> None:
-        if line.startswith((b"data:", b"{")) and any(word in line for word in _WORDS):
-            event = sse.event(line)
-            if event is not None:
-                self.take(event)
+        if not line.startswith((b"data:", b"{")) or b'"content-delta"' in line[:48]:
+            return
+        for word in _WORDS:
+            if word in line:
+                break
+        else:
+            return
+        event = sse.event(line)
+        if event is not None:
+            self.take(event)
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take one event, or a whole body, parsed."""
