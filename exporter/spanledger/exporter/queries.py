@@ -133,28 +133,36 @@ def explain_row(client: Client, identifier: str) -> list[dict[str, Any]]:
 
 
 def stored_rows(
-    client: Client, columns: Sequence[str], since: datetime | None = None, until: datetime | None = None
+    client: Client,
+    columns: Sequence[str],
+    since: datetime | None = None,
+    until: datetime | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The rows of the ledger in the order of its key, a page at a time, so that any number of them fits in memory.
 
     Parameters:
         columns: of `llm_calls`; names of the caller's own, not a user's words.
-        since, until: as in `report`.
+        since, until, where: as in `report`.
 
     Raises:
+        QueryError: an unknown dimension in `where`.
         ClickHouseError: refused, or not reached.
     """
     wanted = dict.fromkeys((*columns, "event_date", "entry_id", "line"))
     after: tuple[Any, ...] | None = None
     while True:
         parameters: dict[str, Any] = {}
-        conditions = _within(since, until, parameters)
+        conditions = [
+            f"{_expression(name, parameters)} = {_bound(value, parameters)}" for name, value in (where or {}).items()
+        ]
+        conditions += _within(since, until, parameters)
         if after is not None:
             parameters |= {"date": str(after[0]), "entry": after[1], "line": after[2]}
             conditions.append("(event_date, entry_id, line) > ({date:Date}, {entry:String}, {line:UInt16})")
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        only = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         found = client.query(
-            f"SELECT {', '.join(wanted)} FROM llm_calls FINAL{where}"
+            f"SELECT {', '.join(wanted)} FROM llm_calls FINAL{only}"
             f" ORDER BY event_date, entry_id, line LIMIT {_PAGE_ROWS}",
             parameters,
         )

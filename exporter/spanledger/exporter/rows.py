@@ -145,7 +145,7 @@ def read(span: ReadableSpan) -> list[Row]:
             line["response_model"] = str(share.call.model)[:MAX_TEXT]
         _add_usage(line, share.call, share.charge.left_out)
         line["version"] = version(line["usage_status"], dialect.rank)
-        _add_charge(line, share.charge)
+        add_charge(line, share.charge)
 
     value = get(names.FINISH_REASONS)
     if value:
@@ -277,7 +277,28 @@ def _add_usage(row: Row, call: Call, left_out: tuple[str, ...]) -> None:
     row["usage_status"] = status if status in _USAGE_RANK else MISSING
 
 
-def _add_charge(row: Row, charge: Charge) -> None:
+CHARGE_COLUMNS: Row = {
+    "cost": None,
+    "cost_input": None,
+    "cost_output": None,
+    "cost_cache": None,
+    "cost_tools": None,
+    "cost_details": {},
+    "cost_base": None,
+    "cost_estimated": False,
+    "cost_reasons": [],
+    "priced_model": "",
+    "price_snapshot": "",
+}
+"""What `add_charge` leaves out, or leaves as it is, where a charge does not have it."""
+
+
+def add_charge(row: Row, charge: Charge) -> None:
+    """Write a charge into a row.
+
+    Parameters:
+        row: with the columns of cost as a fresh row, or `CHARGE_COLUMNS`, has them.
+    """
     row["price_status"] = charge.status
     row["currency"] = charge.currency
     row["base_currency"] = charge.base_currency

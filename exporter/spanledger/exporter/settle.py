@@ -12,18 +12,15 @@ them, both with the next version. Settling twice, or from two places at once, ch
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from itertools import groupby
-from typing import Any, NamedTuple
-
-import orjson
+from typing import Any
 
 from spanledger.exporter.client import Client
 from spanledger.exporter.dialects import SURROUNDINGS
+from spanledger.exporter.rewrite import Key, pages, whole_rows, write
 from spanledger.pricing.usage import CONTRADICTORY, MISSING, REPORTED
 
 NAMES = (
@@ -48,7 +45,6 @@ _WINDOW_DAYS = 35
 """A call's describers are looked for on dates this far apart: batches and polled responses take days."""
 
 _SLICE_ROWS = 500_000
-_PAGE = 1_000
 
 _SINCE = "ingested_at >= toDateTime64({since:String}, 3, 'UTC')"
 _DATES = "event_date BETWEEN {first:Date} AND {last:Date}"
@@ -69,11 +65,6 @@ class Settled:
     revived: int = 0
     named: int = 0
     contradictory: int = 0
-
-
-class Key(NamedTuple):
-    event_date: date
-    entry_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,11 +336,10 @@ def _write(client: Client, changes: _Changes) -> Settled:
     """Write the rows that change once more, with the next version."""
     counts = {"retired": 0, "revived": 0, "named": 0, "contradictory": 0}
     keys = sorted(changes.retired | changes.revived | changes.names.keys() | changes.contradictory)
-    for start in range(0, len(keys), _PAGE):
-        lines = []
-        for row in _whole_rows(client, keys[start : start + _PAGE]):
-            key = Key(date.fromisoformat(row["event_date"]), row["entry_id"])
-            row["version"] = int(row["version"]) + 1
+    for page in pages(keys):
+        rows = []
+        for key, row in whole_rows(client, page):
+            row["version"] += 1
             if key in changes.retired:
                 row["is_deleted"] = 1
                 counts["retired"] += 1
@@ -363,29 +353,9 @@ def _write(client: Client, changes: _Changes) -> Settled:
                     row["cost_estimated"] = True
                     row["cost_reasons"] = [*row["cost_reasons"], "the same response was reported with different usage"]
                     counts["contradictory"] += 1
-            lines.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-        if lines:
-            block = b"".join(lines)
-            client.insert_block("llm_calls", block, hashlib.sha256(block).hexdigest())
+            rows.append(row)
+        write(client, rows)
     return Settled(**counts)
-
-
-def _whole_rows(client: Client, keys: Sequence[Key]) -> Iterator[dict[str, Any]]:
-    """All lines of these calls, as `JSONEachRow` takes them back."""
-    found = client.query(
-        "SELECT formatRowNoNewline('JSONEachRow', * EXCEPT ingested_at) FROM llm_calls"
-        " WHERE (event_date, entry_id) IN {keys:Array(Tuple(Date, String))}"
-        " ORDER BY event_date, entry_id, line, version DESC, is_deleted DESC LIMIT 1 BY event_date, entry_id, line",
-        {"keys": [(str(key.event_date), key.entry_id) for key in keys]},
-        {
-            "output_format_json_quote_64bit_integers": 1,
-            "output_format_json_quote_decimals": 1,
-            "date_time_output_format": "simple",
-        },
-    )
-    for (text,) in found.rows:
-        row: dict[str, Any] = orjson.loads(text)
-        yield row
 
 
 def _sliced(column: str) -> str:

@@ -104,3 +104,9 @@ def totals(parts: Mapping[str, Quantity]) -> Totals:
             sums[TOKEN_GROUPS[part]] += quantity if type(quantity) is int else int(quantity)
     fresh, output, read, written = sums
     return Totals(fresh + read + written, output, read, written, int(parts.get("output_reasoning", 0)))
+
+
+def quantities(stored: Mapping[str, Decimal | str]) -> dict[str, Quantity]:
+    """A map of quantities, as ClickHouse gives it, as the price book takes it: ints where they are whole."""
+    found = {name: Decimal(value) for name, value in stored.items()}
+    return {name: int(value) if value == int(value) else value.normalize() for name, value in found.items()}

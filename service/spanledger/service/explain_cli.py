@@ -54,8 +54,9 @@ def proof(row: Mapping[str, Any]) -> dict[str, Any]:
     """
     from spanledger.pricing import inquiry, snapshot
     from spanledger.pricing.call import amount
+    from spanledger.pricing.usage import quantities
     from spanledger.pricing.verify import recompute
-    from spanledger.service.proof import mismatches, quantities
+    from spanledger.service.proof import mismatches
 
     found: dict[str, Any] = {
         name: row[name]

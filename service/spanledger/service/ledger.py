@@ -23,18 +23,19 @@ from spanledger.settings import Settings
 
 
 @contextmanager
-def opened(now: Settings, *, read_only: bool = False) -> Iterator[Client]:
+def opened(now: Settings, *, read_only: bool = False, settled: bool = True) -> Iterator[Client]:
     """A client of the ledger, once what waits in the journal of this home has been loaded into it.
 
     Parameters:
         read_only: log in to embedded ClickHouse as the user who can only read.
+        settled: settle first what came since the last time.
 
     Raises:
         ClickHouseError, EmbeddedError, UrlError: there is no way to it; the message says why and what to do.
     """
     if now.url:
         with closing(open_ledger(now.url)) as client:
-            _load(now.home, client)
+            _load(now.home, client, settled)
             yield client
         return
     with running_engine(now.home) as engine:
@@ -44,7 +45,8 @@ def opened(now: Settings, *, read_only: bool = False) -> Iterator[Client]:
             raise daemon.ServiceError("embedded ClickHouse was stopped meanwhile: run the command again")
         with closing(open_ledger(writer)) as client:
             load_journal(now.home, client)
-            settle(client)
+            if settled:
+                settle(client)
             if not read_only:
                 yield client
                 return
@@ -83,11 +85,11 @@ def alone(home: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _load(home: Path, client: Client) -> None:
+def _load(home: Path, client: Client, settled: bool) -> None:
     """Load what waits here, and settle, if this user may: one who can only read still gets the report."""
     try:
         load_journal(home, client)
-        if not client.read_only:
+        if settled and not client.read_only:
             settle(client)
     except ClickHouseError as error:
         if error.unreachable:

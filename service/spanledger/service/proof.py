@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from spanledger.pricing.inquiry import Mismatch, verify_row
-from spanledger.pricing.usage import totals
+from spanledger.pricing.usage import quantities, totals
 
 COLUMNS = (
     "entry_id",
@@ -31,11 +31,6 @@ COLUMNS = (
 """What `mismatches` reads of a row of `llm_calls`."""
 
 _GROUPS = ("cost_input", "cost_output", "cost_cache", "cost_tools")
-
-
-def quantities(stored: Mapping[str, Decimal]) -> dict[str, int | Decimal]:
-    """A map of quantities as the price book takes it: ints where they are whole."""
-    return {name: int(value) if value == int(value) else value.normalize() for name, value in stored.items()}
 
 
 def mismatches(row: Mapping[str, Any]) -> list[Mismatch]:

@@ -74,6 +74,10 @@ until_option = click.option(
     "--until", callback=_until, metavar="TIME", help="Calls that started before; a day or month is included whole."
 )
 
+tag_option = click.option(
+    "--tag", callback=_tags, metavar="NAME=VALUE", multiple=True, help="Only calls with this tag; may be repeated."
+)
+
 
 def filters(command: Command) -> Command:
     """One option for each dimension: only calls that have this value."""
@@ -94,9 +98,7 @@ def filters(command: Command) -> Command:
 @since_option
 @until_option
 @filters
-@click.option(
-    "--tag", callback=_tags, metavar="NAME=VALUE", multiple=True, help="Only calls with this tag; may be repeated."
-)
+@tag_option
 @click.option("--limit", type=click.IntRange(1), help="At most so many rows, the dearest first.")
 @click.option("--unpriced", is_flag=True, help="The models without a price, and the line that prices each.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
