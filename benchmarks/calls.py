@@ -1,9 +1,7 @@
 """What instrumentation adds to a call and to a stream's chunk, in place and in one run.
 
-Each variant is a client class of its own, so that nothing is patched or unpatched while it runs, and the
-variants take turns call by call, chunk by chunk, in an order shuffled for each round: machines are noisy, and a call
-pays for the caches that the one before it has emptied. A variant's figure is the median over all rounds of its
-difference from the uninstrumented call or chunk of the same round.
+Each variant is a client class of its own, so that nothing is patched or unpatched while it runs; they take turns as
+`_turns.py` says.
 
     python benchmarks/calls.py [--rounds 3000]
 """
@@ -14,18 +12,16 @@ import argparse
 import gc
 import json
 import os
-import random
-import statistics
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter_ns
 from typing import Any
 
 os.environ.setdefault("SPANLEDGER_HOME", tempfile.mkdtemp(prefix="spanledger-bench-"))
 
 import httpx2
 import openai
+from _turns import Times, added, compare_chunks, take_turns
 from openai._base_client import BaseClient, SyncAPIClient
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -178,41 +174,18 @@ def hidden_stream(client: Any) -> Any:
 
 def compare_calls(clients: dict[str, Any], rounds: int) -> dict[str, float]:
     """What each variant adds to a plain call."""
-    times: dict[str, list[int]] = {name: [] for name in clients}
+    times: Times = {name: [] for name in clients}
     for _ in range(100 + rounds):
-        _take_turns({name: partial(plain_call, client) for name, client in clients.items()}, times)
-    return _added({name: taken[100:] for name, taken in times.items()})
+        take_turns({name: partial(plain_call, client) for name, client in clients.items()}, times)
+    return added({name: taken[100:] for name, taken in times.items()})
 
 
-def compare_chunks(clients: dict[str, Any], start: Callable[[Any], Any], rounds: int) -> dict[str, float]:
-    """What each variant adds to a chunk in the middle of a stream; the streams are read side by side."""
-    times: dict[str, list[int]] = {name: [] for name in clients}
+def compare_streams(clients: dict[str, Any], start: Callable[[Any], Any], rounds: int) -> dict[str, float]:
+    """What each variant adds to a chunk in the middle of a stream."""
+    times: Times = {name: [] for name in clients}
     for _ in range(rounds):
-        streams = {name: iter(start(client)) for name, client in clients.items()}
-        for each in streams.values():
-            for _ in range(20):
-                next(each)
-        for _ in range(CHUNKS - 40):
-            _take_turns({name: each.__next__ for name, each in streams.items()}, times)
-        for each in streams.values():
-            for _ in each:
-                pass
-    return _added(times)
-
-
-def _take_turns(works: dict[str, Callable[[], Any]], times: dict[str, list[int]]) -> None:
-    for name in random.sample(list(works), len(works)):
-        work = works[name]
-        start = perf_counter_ns()
-        work()
-        times[name].append(perf_counter_ns() - start)
-
-
-def _added(times: dict[str, list[int]]) -> dict[str, float]:
-    """Median microseconds without instrumentation, and of what each other variant adds to them."""
-    plain = times.pop("plain")
-    added = {n: statistics.median(t - p for t, p in zip(ts, plain, strict=True)) for n, ts in times.items()}
-    return {name: ns / 1000 for name, ns in {"plain": statistics.median(plain), **added}.items()}
+        compare_chunks({name: iter(start(client)) for name, client in clients.items()}, times, CHUNKS)
+    return added(times)
 
 
 def main() -> None:
@@ -227,7 +200,7 @@ def main() -> None:
     print(f"  bare span adds    {bare:8.1f} us")
     print(f"  spanledger adds   {ours:8.1f} us = {ours / bare:.2f} x the bare span")
     for name, start in (("chunk", stream), ("chunk, usage hidden", hidden_stream)):
-        chunk = compare_chunks(clients, start, max(rounds // 50, 1))
+        chunk = compare_streams(clients, start, max(rounds // 50, 1))
         print(f"{name:20}{chunk['plain']:8.1f} us without instrumentation")
         print(f"  bare span adds    {chunk['bare span']:8.2f} us")
         print(f"  spanledger adds   {chunk['spanledger']:8.2f} us")
