@@ -5,13 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types docs bench clean
+.PHONY: demo test e2e lint types docs bench clean
 
 demo: $(INSTALLED)  ## Example program against a stand-in of the providers, and its cost by model
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(INSTALLED)  ## All tests
 	$(BIN)/pytest
+
+e2e: $(INSTALLED)  ## Real OpenTelemetry Collector, Jaeger and Node.js programs; needs Go, and builds them once
+	@set -e; for each in otelcol jaeger docker-compose; do e2e/build.sh $$each >/dev/null; done
+	$(BIN)/pytest e2e
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
