@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from spanledger.exporter.journal import Journal, adopt, blocks, locked, read, reject
 from spanledger.failures import internal_error
+from spanledger.pricing import handoff
 from spanledger.settings import settings
 
 if TYPE_CHECKING:
@@ -155,8 +156,13 @@ def flush(timeout: float = 10.0) -> None:
     Raises:
         FlushError: something is not there; it stays in the journal, and is sent later.
     """
+    deadline = time.monotonic() + timeout
+    for thread in list(handoff.working):
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            raise FlushError("the results of a batch are still being read")
     if _shipper is not None:
-        _shipper.flush(timeout)
+        _shipper.flush(max(0.0, deadline - time.monotonic()))
 
 
 async def aflush(timeout: float = 10.0) -> None:

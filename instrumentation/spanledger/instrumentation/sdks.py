@@ -207,6 +207,7 @@ TOGETHER = Sdk(
         "text_completion",
         "transcription",
         "translation",
+        "video_generation",
     ),
 )
 VERTEXAI = Sdk(

@@ -13,7 +13,7 @@ import os
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -141,6 +141,18 @@ class Watch:
             internal_error("reading a stream")
 
 
+class Onlooker(Protocol):
+    """What a tap shows a body to; a `Watch` is one."""
+
+    def piece(self, data: bytes, /) -> bytes: ...
+
+    def end(self) -> bytes: ...
+
+    def broken(self, error: BaseException, /) -> None: ...
+
+    def closed(self) -> None: ...
+
+
 class BodyReader:
     """A `StreamReader` of a plain JSON body that the program reads by itself, piece by piece."""
 
@@ -230,7 +242,7 @@ os.register_at_fork(after_in_child=_leave_to_parent)
 _classes: dict[type, type] = {}
 
 
-def tap(stream: Any, watch: Watch) -> Any:
+def tap(stream: Any, watch: Onlooker) -> Any:
     """A stand-in for httpx's byte stream `stream` that shows every piece to `watch`.
 
     It is an instance of the same `SyncByteStream` or `AsyncByteStream`, of httpx or httpx2.
@@ -252,7 +264,7 @@ def tap(stream: Any, watch: Watch) -> Any:
 
 
 class _Tap:
-    def __init__(self, stream: Any, watch: Watch) -> None:
+    def __init__(self, stream: Any, watch: Onlooker) -> None:
         self._stream = stream
         self._watch = watch
 

@@ -7,6 +7,7 @@ are priced on arrival.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 from spanledger.pricing.call import Call, Charge
@@ -23,3 +24,6 @@ class Priced:
 
 ending: dict[int, list[Priced]] = {}
 """Span id -> the lines of a span that is ending right now."""
+
+working: set[threading.Thread] = set()
+"""Threads that still read the results of a batch: the ledger waits for them where it is flushed."""

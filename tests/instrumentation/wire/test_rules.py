@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from spanledger.pricing.usage import CONTRADICTORY, ESTIMATED, INCOMPLETE, MISSING, REPORTED, Quantity, totals
-from tests.instrumentation.wire import fixtures, rules_bedrock, rules_gemini, rules_others, rules_watsonx, rules_xai
+from tests.instrumentation.wire import (
+    fixtures,
+    rules_bedrock,
+    rules_gemini,
+    rules_others,
+    rules_video,
+    rules_watsonx,
+    rules_xai,
+)
 
 
 def parts(**quantities: Quantity) -> dict[str, Quantity]:
@@ -276,7 +284,7 @@ SUMS = {
 """The provider's own total, where the fixture states one that its parts are told by."""
 
 
-for _rules in (rules_bedrock, rules_gemini, rules_others, rules_watsonx, rules_xai):
+for _rules in (rules_bedrock, rules_gemini, rules_others, rules_video, rules_watsonx, rules_xai):
     PARTS |= _rules.PARTS
     STATUS |= _rules.STATUS
     UNMAPPED |= _rules.UNMAPPED

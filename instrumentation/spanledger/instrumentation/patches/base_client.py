@@ -26,10 +26,11 @@ from spanledger.attribution import without_baggage
 from spanledger.failures import internal_error
 from spanledger.instrumentation.hosts import region_of_host
 from spanledger.instrumentation.keys import key_identity
-from spanledger.instrumentation.patches import WaistNotFound, background
+from spanledger.instrumentation.patches import WaistNotFound, background, batch
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.stream import BodyReader, Watch, tap
+from spanledger.instrumentation.wire import batch_endpoints
 from spanledger.instrumentation.wire.endpoints import Endpoint, find
 from spanledger.instrumentation.wire.reading import Reading
 from spanledger.pricing.book import default_book
@@ -68,7 +69,7 @@ class InFlight:
         self.streamed = False
 
 
-_current: ContextVar[InFlight | None] = ContextVar("spanledger-call", default=None)
+_current: ContextVar[InFlight | batch.Fetch | None] = ContextVar("spanledger-call", default=None)
 
 
 class Patch:
@@ -169,7 +170,7 @@ class Patch:
         @functools.wraps(original)
         def process_response_data(client: Any, *, data: Any, cast_to: Any, response: Any) -> Any:
             flight = _current.get()
-            if flight is not None and flight.response is response and not flight.streamed:
+            if isinstance(flight, InFlight) and flight.response is response and not flight.streamed:
                 flight.body = data
             return original(client, data=data, cast_to=cast_to, response=response)
 
@@ -179,27 +180,37 @@ class Patch:
 
     def _begin(
         self, client: Any, options: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[InFlight | None, Any]:
-        """Start the span of a billable call; None for any other request."""
+    ) -> tuple[InFlight | batch.Fetch | None, Any]:
+        """Start the span of a billable call, or watch one about batches; None for any other request."""
         if not self._active:
             return None, options
         try:
             endpoint = find(self._sdk.wire, options.method, options.url)
+            target = None
             if endpoint is None:
-                return None, options
+                target = batch_endpoints.find(self._sdk.wire, options.method, options.url)
+                if target is None:
+                    return None, options
             now, context = settings(), get_current()
             if not now.enabled or (context and not is_instrumentation_enabled()):
                 return None, options
+            server = self._server(client, now)
+            key_hash, key_alias = key_identity(self._sdk, client, options.headers)
+            if target is not None:
+                place = (server.provider, server.host, server.port, server.region)
+                source = batch.Source(self._tracer, context, *place, key_hash, key_alias)
+                return batch.Fetch(source, target), options
+            assert endpoint is not None
             request = _request_body(options)
             stream = bool(args[0] if args else kwargs.get("stream"))
-            server = self._server(client, now)
-            model = request.get("model")
-            key_hash, key_alias = key_identity(self._sdk, client, options.headers)
             hide_usage = False
             if stream and _may_ask_usage(server.host, options, request):
                 options = _asking_usage(options)
                 hide_usage = True
             pending = background.pending_of(options.url) if endpoint.poll else None
+            if pending is not None:
+                request = {**pending.request, **request}
+            model = request.get("model")
             call = CallSpan(
                 self._tracer,
                 operation=endpoint.operation,
@@ -270,14 +281,17 @@ def _asking_usage(options: Any) -> Any:
     return asking
 
 
-def _enter(flight: InFlight) -> tuple[Any, Any]:
+def _enter(flight: InFlight | batch.Fetch) -> tuple[Any, Any]:
+    if isinstance(flight, batch.Fetch):
+        return None, _current.set(flight)
     call = flight.call
     context = trace.set_span_in_context(call.span, without_baggage(call.context) if call.context else call.context)
     return attach(context), _current.set(flight)
 
 
 def _leave(tokens: tuple[Any, Any]) -> None:
-    detach(tokens[0])
+    if tokens[0] is not None:
+        detach(tokens[0])
     _current.reset(tokens[1])
 
 
@@ -285,6 +299,9 @@ def _seen(kwargs: Mapping[str, Any]) -> None:
     """A response is here: note it, and put a tap on a body that is not read yet."""
     flight = _current.get()
     if flight is None:
+        return
+    if isinstance(flight, batch.Fetch):
+        flight.responded(kwargs["response"])
         return
     try:
         response = kwargs["response"]
@@ -297,18 +314,18 @@ def _seen(kwargs: Mapping[str, Any]) -> None:
 
 
 def _watch(flight: InFlight, response: Any, sse: bool) -> None:
+    call, endpoint, request = flight.call, flight.endpoint, flight.request
+    poll = endpoint.poll
     content_type = response.headers.get("content-type", "")
     if sse or content_type.startswith(("text/event-stream", "application/vnd.amazon.eventstream")):
-        reader: Any = flight.endpoint.stream_reader(flight.request)
+        reader: Any = endpoint.stream_reader(request)
     elif "json" in content_type:
-        endpoint, request = flight.endpoint, flight.request
         reader = BodyReader(lambda body: _read(endpoint, body, request))
     else:
-        reader = BodyReader(lambda _: endpoint_without_body(flight.endpoint, flight.request))
-    call, poll = flight.call, flight.endpoint.poll
+        reader = BodyReader(lambda _: endpoint_without_body(endpoint, request))
 
     def settle(reading: Reading) -> None:
-        background.settle(call, reading, poll=poll)
+        background.settle(call, reading, poll=poll, request=request)
 
     decoder = None
     if response.headers.get("content-encoding", "identity") != "identity":
@@ -327,8 +344,10 @@ def _watch(flight: InFlight, response: Any, sse: bool) -> None:
     response.stream = tap(response.stream, watch)
 
 
-def _returned(flight: InFlight, result: Any) -> None:
+def _returned(flight: InFlight | batch.Fetch, result: Any) -> None:
     """The SDK has returned `result`: a plain call ends here, a stream goes on."""
+    if isinstance(flight, batch.Fetch):
+        return
     try:
         call = flight.call
         remember(result, call)
@@ -337,12 +356,15 @@ def _returned(flight: InFlight, result: Any) -> None:
         elif flight.response is None:
             call.discard()
         else:
-            background.settle(call, _plain_reading(flight), poll=flight.endpoint.poll)
+            reading, poll = _plain_reading(flight), flight.endpoint.poll
+            background.settle(call, reading, poll=poll, request=flight.request)
     except Exception:
         internal_error("reading a response")
 
 
-def _failed(flight: InFlight, error: BaseException) -> None:
+def _failed(flight: InFlight | batch.Fetch, error: BaseException) -> None:
+    if isinstance(flight, batch.Fetch):
+        return
     try:
         if flight.streamed:
             return  # its watch ends it

@@ -8,6 +8,7 @@ alike. Interactions go by a client of another make, which is imported when first
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
@@ -19,7 +20,8 @@ import orjson
 
 from spanledger.failures import internal_error, logger
 from spanledger.instrumentation.patches import WaistNotFound, base_client, google_live
-from spanledger.instrumentation.patches.background import pending_of
+from spanledger.instrumentation.patches.background import pending_named, pending_of
+from spanledger.instrumentation.patches.batch import Fetch, Results
 from spanledger.instrumentation.patches.http_call import (
     Caller,
     Hooks,
@@ -54,6 +56,8 @@ class Patch:
                 (module, client, "_async_request", self._async_request),
                 (module, client, "_request_once", _attempt),
                 (module, client, "_async_request_once", _attempt),
+                (module, client, "download_file", self._download_file),
+                (module, client, "async_download_file", self._async_download_file),
             )
         ]
         from wrapt import register_post_import_hook
@@ -140,19 +144,66 @@ class Patch:
 
         return _async_request
 
-    def _begin(self, client: Any, http_request: Any, stream: bool) -> HttpCall | None:
+    def _begin(self, client: Any, http_request: Any, stream: bool) -> HttpCall | Fetch | None:
         try:
-            body, url = http_request.data, http_request.url
-            return self._call(
-                url,
-                {**body, "model": _model(url)} if isinstance(body, dict) else {"model": _model(url)},
-                method=http_request.method,
-                stream=stream,
-                key=http_request.headers.get("x-goog-api-key") or "",
-                vertex=bool(client.vertexai),
-            )
+            url, method, vertex = http_request.url, http_request.method, bool(client.vertexai)
+            key = http_request.headers.get("x-goog-api-key") or ""
+            body: dict[str, Any] = http_request.data if isinstance(http_request.data, dict) else {}
+            request, pending = {**body, "model": _model(url)}, None
+            if url.endswith(":predictLongRunning"):
+                request.update(body.get("parameters") or {})
+            elif operation := _operation(url, body):
+                pending = pending_named(operation)
+                if pending is None:
+                    return None
+                request = pending.request
+            told: dict[str, Any] = {"method": method, "key": key, "vertex": vertex}
+            call = self._call(url, request, stream=stream, pending=pending, **told)
+            return call or self._caller.fetch(url, method=method, key=key, provider=self._provider(url, vertex))
         except Exception:
             internal_error("starting a span")
+            return None
+
+    # files, which may hold the results of a batch
+
+    def _download_file(self, original: Any) -> Any:
+        def download_file(client: Any, path: str, *args: Any, **kwargs: Any) -> Any:
+            download = self._download(client, path, kwargs)
+            content = original(client, path, *args, **kwargs)
+            if download is not None:
+                download.ended(content)
+            return content
+
+        return download_file
+
+    def _async_download_file(self, original: Any) -> Any:
+        async def async_download_file(client: Any, path: str, *args: Any, **kwargs: Any) -> Any:
+            download = self._download(client, path, kwargs)
+            content = await original(client, path, *args, **kwargs)
+            if download is not None:
+                download.ended(content)
+            return content
+
+        return async_download_file
+
+    def _download(self, client: Any, path: str, kwargs: dict[str, Any]) -> _Download | None:
+        """Watch a download; what the program wants written somewhere is looked at as it is written."""
+        try:
+            options = client._http_options
+            key = (options.headers or {}).get("x-goog-api-key") or client.api_key or ""
+            url, vertex = f"{options.base_url.rstrip('/')}/{path}", bool(client.vertexai)
+            fetch = self._caller.fetch(url, method="GET", key=key, provider=self._provider(url, vertex))
+            if fetch is None:
+                return None
+            download = _Download(fetch, kwargs.get("destination"))
+            if hasattr(download.destination, "write"):
+                results = fetch.results()
+                if results is None:
+                    return None
+                kwargs["destination"] = download.tee = _Tee(download.destination, results)
+            return download
+        except Exception:
+            internal_error("watching a batch")
             return None
 
     # the client of interactions
@@ -182,13 +233,15 @@ class Patch:
 
     def _call(self, url: str, request: dict[str, Any], *, vertex: bool, **told: Any) -> HttpCall | None:
         """A call of Google's, also where a gateway stands between; its place is in the path."""
-        by_host = canonical_provider(url)
-        provider = by_host if by_host.startswith("gcp.") else self._vertex if vertex else self._caller.sdk.provider
-        call = self._caller.begin(url, request, provider=provider, **told)
+        call = self._caller.begin(url, request, provider=self._provider(url, vertex), **told)
         if call is not None and vertex and not call.span.region:
             place = url.partition("/locations/")[2].partition("/")[0]
             call.span.region = "" if place == "global" else place
         return call
+
+    def _provider(self, url: str, vertex: bool) -> str:
+        by_host = canonical_provider(url)
+        return by_host if by_host.startswith("gcp.") else self._vertex if vertex else self._caller.sdk.provider
 
 
 def _streamed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -199,6 +252,15 @@ def _streamed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 def _model(url: str) -> str:
     """`gemini-2.5-flash` of `.../models/gemini-2.5-flash:generateContent?alt=sse`."""
     return url.partition("?")[0].rpartition("/")[2].partition(":")[0]
+
+
+def _operation(url: str, body: dict[str, Any]) -> str:
+    """The name of the operation that a request asks about: `models/{model}/operations/{id}`, on Vertex AI with more
+    before it; empty if it asks about none."""
+    if url.endswith(":fetchPredictOperation"):
+        return str(body.get("operationName"))
+    path, found, name = url.partition("?")[0].partition("/projects/" if "/projects/" in url else "/models/")
+    return f"{found[1:]}{name}" if "/operations/" in name and "/models/" in found + name and path else ""
 
 
 def _attempt(original: Any) -> Any:
@@ -221,10 +283,10 @@ def _count() -> None:
         call.attempt()
 
 
-def _responded(call: HttpCall, response: Any, stream: bool, *, asynchronous: bool = False) -> None:
+def _responded(call: HttpCall | Fetch, response: Any, stream: bool, *, asynchronous: bool = False) -> None:
     """An `HttpResponse` is here: read it, or put a tap on its segments."""
     try:
-        if not stream:
+        if not stream or isinstance(call, Fetch):
             told = response.response_stream
             body = orjson.loads(told[0]) if told and told[0] else None
             call.ended(body)
@@ -236,6 +298,41 @@ def _responded(call: HttpCall, response: Any, stream: bool, *, asynchronous: boo
         call.ended(None)
     except Exception:
         internal_error("reading a response")
+
+
+class _Download:
+    """A file on its way into memory, into a file of the program's, or into something that it writes to."""
+
+    def __init__(self, fetch: Fetch, destination: Any) -> None:
+        self.fetch = fetch
+        self.destination = destination
+        self.tee: _Tee | None = None
+
+    def ended(self, content: object) -> None:
+        try:
+            if self.tee is not None:
+                self.tee.results.end()
+            elif isinstance(content, bytes):
+                self.fetch.delivered(content)
+            elif isinstance(self.destination, (str, os.PathLike)):
+                self.fetch.written(self.destination)
+        except Exception:
+            internal_error("reading a batch")
+
+
+class _Tee:
+    """Stands in for what the program wants a file written to."""
+
+    def __init__(self, destination: Any, results: Results) -> None:
+        self.results = results
+        self._destination = destination
+
+    def write(self, data: bytes) -> Any:
+        self.results.piece(data)
+        return self._destination.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._destination, name)
 
 
 class _Segments:

@@ -32,11 +32,12 @@ from spanledger.attribution import without_baggage
 from spanledger.failures import internal_error
 from spanledger.instrumentation.hosts import region_of_host
 from spanledger.instrumentation.keys import key_identity
-from spanledger.instrumentation.patches import WaistNotFound, background
-from spanledger.instrumentation.patches.background import Pending
+from spanledger.instrumentation.patches import WaistNotFound, background, batch
+from spanledger.instrumentation.patches.background import Pending, short_options
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.span import NEVER_SENT, CallSpan
 from spanledger.instrumentation.stream import BodyReader, Watch, tap
+from spanledger.instrumentation.wire import batch_endpoints
 from spanledger.instrumentation.wire.endpoints import Endpoint, find
 from spanledger.instrumentation.wire.reading import Reading, StreamReader
 from spanledger.pricing.book import default_book
@@ -47,7 +48,6 @@ from spanledger.tracking import remember
 from spanledger.version import __version__
 
 _STREAMS = ("text/event-stream", "application/x-ndjson", "application/stream+json")
-_LONGEST_OPTION = 256
 _NOT_CONNECTED = NEVER_SENT | {"NewConnectionError", "ClientConnectorError", "ConnectionRefusedError", "InvalidURL"}
 _SENT = frozenset(
     {"TransportError", "RequestException", "ClientError", "TimeoutError", "Timeout", "APIConnectionError"}
@@ -82,11 +82,11 @@ class Hooks:
                 setattr(owner, name, original)
 
 
-def request_hook(begin: Callable[[Any], HttpCall | None]) -> Callable[[Any], Any]:
+def request_hook(begin: Callable[[Any], HttpCall | batch.Fetch | None]) -> Callable[[Any], Any]:
     """Makes the hook of a `do_request(sdk, hook_ctx, request, ...)`, the waist of SDKs that Speakeasy generates.
 
     Parameters:
-        begin: starts the call of a request; None where it is not billable.
+        begin: starts the call of a request, or watches one about batches; None for any other.
     """
 
     def hook(original: Any) -> Any:
@@ -108,7 +108,7 @@ def request_hook(begin: Callable[[Any], HttpCall | None]) -> Callable[[Any], Any
     return hook
 
 
-def async_request_hook(begin: Callable[[Any], HttpCall | None]) -> Callable[[Any], Any]:
+def async_request_hook(begin: Callable[[Any], HttpCall | batch.Fetch | None]) -> Callable[[Any], Any]:
     """The same for `do_request_async`."""
 
     def hook(original: Any) -> Any:
@@ -175,7 +175,7 @@ class Caller:
                 provider=provider,
                 pending=pending,
             )
-            return None if span is None else HttpCall(span, endpoint, options(request))
+            return None if span is None else HttpCall(span, endpoint, short_options(request))
         except Exception:
             internal_error("starting a span")
             return None
@@ -200,18 +200,14 @@ class Caller:
         """
         if not self.active or not is_instrumentation_enabled():
             return None
-        now = settings()
-        if not now.enabled:
+        if not settings().enabled:
             return None
         server = _server(url)
         key_hash, key_alias = key_identity(self.sdk, None, {"authorization": key} if key else None)
         return CallSpan(
             self._tracer,
             operation=operation,
-            provider=now.hosts.get(f"{server.host}:{server.port}")
-            or now.hosts.get(server.host)
-            or provider
-            or canonical_provider(server.host),
+            provider=self._provider(server, provider),
             request_model=model,
             stream=stream,
             context=get_current() if pending is None else pending.context,
@@ -223,6 +219,29 @@ class Caller:
             attribution=None if pending is None else pending.attribution,
             start_ns=None if pending is None else pending.start_ns,
         )
+
+    def fetch(self, url: str, *, method: str, key: str = "", provider: str = "") -> batch.Fetch | None:
+        """Watch a request about batches; None for any other, and if anything goes wrong.
+
+        Parameters:
+            url, method, key, provider: as for `begin`.
+        """
+        try:
+            target = batch_endpoints.find(self.sdk.wire, method, url)
+            if not self.active or target is None or not is_instrumentation_enabled() or not settings().enabled:
+                return None
+            server = _server(url)
+            identity = key_identity(self.sdk, None, {"authorization": key} if key else None)
+            place = (self._provider(server, provider), server.host, server.port, region_of_host(server.host))
+            return batch.Fetch(batch.Source(self._tracer, get_current(), *place, *identity), target)
+        except Exception:
+            internal_error("watching a batch")
+            return None
+
+    def _provider(self, server: _Server, provider: str) -> str:
+        hosts = settings().hosts
+        named = hosts.get(f"{server.host}:{server.port}") or hosts.get(server.host)
+        return named or provider or canonical_provider(server.host)
 
 
 class HttpCall:
@@ -305,7 +324,7 @@ class HttpCall:
 
     def settle(self, reading: Reading) -> None:
         """End the span with what `reading` says, unless nothing is billed for retrieving it."""
-        background.settle(self.span, reading, poll=self.endpoint.poll)
+        background.settle(self.span, reading, poll=self.endpoint.poll, request=self.request)
 
     def read(self, content: bytes) -> Reading:
         """The reading of a plain body."""
@@ -381,15 +400,6 @@ class _Server(NamedTuple):
 def _server(url: str) -> _Server:
     parts = urlsplit(url)
     return _Server(parts.hostname or "", parts.port)
-
-
-def options(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The short options of a request: nothing of its content is kept for as long as its answer takes."""
-    return {
-        name: value
-        for name, value in request.items()
-        if isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= _LONGEST_OPTION)
-    }
 
 
 def request_of(request: Any) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from spanledger.failures import internal_error
+from spanledger.instrumentation.patches.batch import Fetch
 from spanledger.instrumentation.patches.http_call import (
     Caller,
     Hooks,
@@ -53,18 +54,21 @@ class Patch:
 
         return before_request
 
-    def _begin(self, request: Any) -> HttpCall | None:
+    def _begin(self, request: Any) -> HttpCall | Fetch | None:
         try:
             url = request.url
             path = "/fim/completions" if url.fragment == "fim" else url.path  # Google Cloud has one path for both
-            return self._caller.begin(
-                f"{url.scheme}://{url.netloc.decode()}{path}",
+            whole = f"{url.scheme}://{url.netloc.decode()}{path}"
+            key = request.headers.get("authorization") or request.headers.get("api-key") or ""
+            call = self._caller.begin(
+                whole,
                 request_of(request),
                 method=request.method,
                 stream="text/event-stream" in request.headers.get("accept", ""),
                 provider=self._provider,
-                key=request.headers.get("authorization") or request.headers.get("api-key") or "",
+                key=key,
             )
+            return call or self._caller.fetch(whole, method=request.method, provider=self._provider, key=key)
         except Exception:
             internal_error("starting a span")
             return None

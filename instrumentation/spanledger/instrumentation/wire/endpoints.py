@@ -26,6 +26,7 @@ from spanledger.instrumentation.wire import (
     openai_moderations,
     openai_responses,
     replicate,
+    video,
     voyage,
     watsonx,
     xai,
@@ -64,6 +65,10 @@ _INVOKE = Endpoint("chat", bedrock_invoke.read, bedrock_invoke.Stream)
 _GENERATE = Endpoint("chat", gemini.read, gemini.Stream)
 _EMBED = Endpoint("embeddings", gemini.read, gemini.Stream)
 _INTERACTION_POLL = Endpoint("chat", gemini_interactions.read, gemini_interactions.Stream, poll=True)
+
+_VIDEO = Endpoint("video_generation", video.read, video.Stream)
+_VIDEO_POLL = Endpoint("video_generation", video.read, video.Stream, poll=True)
+_VEO_POLL = Endpoint("video_generation", video.read_operation, video.Stream, poll=True)
 
 _PREDICTION_POLL = Endpoint("generate_content", replicate.read, replicate.Stream, poll=True)
 _MISTRAL_CHAT = Endpoint("chat", mistral.read_chat, mistral.ChatStream)
@@ -106,6 +111,8 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         "batchEmbedContents": _EMBED,
         "predict": Endpoint("image_generation", gemini.read_predict, gemini.Stream),
         ("embedding", "predict"): Endpoint("embeddings", gemini.read_predict, gemini.Stream),
+        "predictLongRunning": Endpoint("video_generation", video.read_operation, video.Stream),
+        "fetchPredictOperation": _VEO_POLL,
         "interactions": Endpoint("chat", gemini_interactions.read, gemini_interactions.Stream),
         "decisions": Endpoint("decision", gemini_interactions.read, gemini_interactions.Stream),
     },
@@ -157,6 +164,10 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         ("audio", "speech"): Endpoint("speech", openai_audio.read_speech, openai_audio.SpeechStream),
         "moderations": Endpoint("moderation", openai_moderations.read, openai_moderations.Stream),
         "rerank": Endpoint("rerank", openai_embeddings.read, openai_embeddings.Stream),
+        "videos": _VIDEO,
+        ("videos", "edits"): _VIDEO,
+        ("videos", "extensions"): _VIDEO,
+        "remix": _VIDEO,
     },
     "replicate": {
         "predictions": Endpoint("generate_content", replicate.read, replicate.Stream),
@@ -244,8 +255,12 @@ def find(format: str, method: str, url: str) -> Endpoint | None:
         return _PREDICTION_POLL
     if method == "GET" and format == "openai" and before == "responses":
         return _RESPONSE_POLL
+    if method == "GET" and format == "openai" and before == "videos":
+        return _VIDEO_POLL
     if method == "GET" and format == "gemini" and before == "interactions":
         return _INTERACTION_POLL
+    if method == "GET" and format == "gemini" and before == "operations" and "/models/" in head:
+        return _VEO_POLL
     return None
 
 

@@ -40,6 +40,7 @@ class Reading:
         error: (type, message) of an error inside a response that began well; None if there is none.
         background: the request was made in the background (OpenAI Responses).
         pending: the response is queued or in progress: its usage comes later, by polling.
+        not_billed: nothing was generated, and nothing is billed.
         lines: other models' shares.
     """
 
@@ -55,6 +56,7 @@ class Reading:
     error: tuple[str, str] | None = None
     background: bool = False
     pending: bool = False
+    not_billed: bool = False
     lines: tuple[Line, ...] = ()
 
 
