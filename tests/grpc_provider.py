@@ -9,7 +9,7 @@ from concurrent import futures
 from typing import Any
 
 import grpc
-from xai_sdk.proto import batch_pb2_grpc, chat_pb2_grpc, image_pb2_grpc, video_pb2_grpc
+from xai_sdk import proto
 
 Answer = Any
 """A message; a list of messages, for a stream; (status code, details), to abort; an Event, to wait for."""
@@ -23,12 +23,10 @@ class GrpcProvider:
         self.requests: list[tuple[str, Any, dict[str, Any]]] = []
         self.cancelled = threading.Event()
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
-        for service, module in (
-            ("Chat", chat_pb2_grpc),
-            ("Image", image_pb2_grpc),
-            ("Video", video_pb2_grpc),
-            ("BatchMgmt", batch_pb2_grpc),
-        ):
+        for service, name in (("Chat", "chat"), ("Image", "image"), ("Video", "video"), ("BatchMgmt", "batch")):
+            module = getattr(proto, f"{name}_pb2_grpc", None)
+            if module is None:  # an old SDK has not all of them
+                continue
             add = getattr(module, f"add_{service}Servicer_to_server")
             add(self._servicer(getattr(module, f"{service}Servicer")), self._server)
         self.host = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"

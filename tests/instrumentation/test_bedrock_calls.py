@@ -482,7 +482,7 @@ def test_async_fields_that_botocore_drops_are_kept(provider: Provider, spans: Sp
 
 
 def test_async_stream(provider: Provider, spans: Spans) -> None:
-    from aiobotocore.eventstream import AioEventStream
+    AioEventStream = pytest.importorskip("aiobotocore.eventstream").AioEventStream
 
     async def main() -> None:
         async with aio(provider) as client:

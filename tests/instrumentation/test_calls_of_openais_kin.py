@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import inspect
 import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from spanledger import attributes as names
 from spanledger.attribution import attribute
 from spanledger.instrumentation import INSTRUMENTORS
+from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.wire import endpoints
 from spanledger.settings import settings
 from tests.instrumentation.conftest import Spans
@@ -63,9 +67,9 @@ class Kin:
 
     def make(self, provider: Provider, asynchronous: bool = False, **options: Any) -> Any:
         kind = getattr(importlib.import_module(self.module), "Async" * asynchronous + self.client)
-        return kind(
-            api_key="key-of-the-test", base_url=provider.url, **{"max_retries": 0, **dict(self.options), **options}
-        )
+        known = inspect.signature(kind).parameters  # an old version may not know one
+        own = {name: value for name, value in self.options if name in known}
+        return kind(api_key="key-of-the-test", base_url=provider.url, **{"max_retries": 0, **own, **options})
 
     def create(self, client: Any, **options: Any) -> Any:
         ask = {"model": "a-model", "messages": [{"role": "user", "content": "my secret"}], **options}
@@ -74,6 +78,17 @@ class Kin:
     def raw(self, client: Any) -> Any:
         chat = client.chat if self.name == "writer" else client.chat.completions
         return chat.with_raw_response
+
+    @property
+    def sdk(self) -> Sdk:
+        return next(i.sdk for i in INSTRUMENTORS if i.sdk.name == self.name)
+
+    @property
+    def of_today(self) -> bool:
+        """Its version is one that the project is developed with; an older one may have fewer methods."""
+        distribution = Requirement(self.sdk.requirement).name
+        wanted = next(r for r in map(Requirement, metadata.requires("spanledger") or ()) if r.name == distribution)
+        return metadata.version(distribution) in wanted.specifier
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -109,7 +124,8 @@ def check(spans: Spans, kin: Kin, *, streamed: bool) -> None:
 def test_a_plain_call(kin: Kin, provider: Provider, spans: Spans) -> None:
     provider.say(Answer(CHAT))
     assert kin.create(kin.make(provider)).choices[0].message.content == "hello"
-    assert provider.paths == [kin.path]
+    assert kin.path.endswith(provider.paths[0])  # the base URL that an old version of together expects ends in /v1
+    assert len(provider.paths) == 1
     check(spans, kin, streamed=False)
 
 
@@ -288,7 +304,13 @@ def test_beyond_chat(
     spans: Spans,
 ) -> None:
     provider.say(Answer(body))
-    call(next(kin for kin in KIN if kin.name == name).make(provider))
+    kin = next(kin for kin in KIN if kin.name == name)
+    try:
+        call(kin.make(provider))
+    except AttributeError:
+        if kin.of_today:
+            raise
+        pytest.skip(f"this version has no {operation}")
     span = spans.one()
     assert span[names.OPERATION] == operation
     assert span[names.USAGE_STATUS] == ("reported" if parts else "missing")
@@ -297,7 +319,7 @@ def test_beyond_chat(
 
 @pytest.mark.parametrize("kin_", KIN, ids=lambda kin: kin.name)
 def test_the_operations_that_we_name_are_those_that_the_sdk_has_methods_for(kin_: Kin) -> None:
-    sdk = next(i.sdk for i in INSTRUMENTORS if i.sdk.name == kin_.name)
+    sdk = kin_.sdk
     package = importlib.import_module(kin_.module)
     paths: set[str] = set()
     for source in (Path(str(package.__file__)).parent / "resources").rglob("*.py"):
@@ -305,4 +327,6 @@ def test_the_operations_that_we_name_are_those_that_the_sdk_has_methods_for(kin_
         for call in re.findall(r"self\._post\(\s*(?:path_template\(\s*)?f?\"(/[^\"]+)\"", code):
             paths.add(call)
     found = {endpoint.operation for path in paths if (endpoint := endpoints.find(sdk.wire, "POST", path))}
-    assert found == set(sdk.operations)
+    assert found <= set(sdk.operations)
+    if kin_.of_today:
+        assert found == set(sdk.operations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import json
 from typing import Any
 
@@ -31,6 +32,7 @@ ASK: dict[str, Any] = {
     "model": "command-a-03-2025",
     "messages": [{"role": "user", "content": "what is in my secret diary?"}],
 }
+NO_RETRIES: Any = {"max_retries": 0} if "max_retries" in inspect.signature(cohere.ClientV2).parameters else {}
 COST = "0.0055"  # 1000 x 2.50 + 300 x 10, per million
 EVENTS = [
     {"id": CHAT["id"], "type": "message-start", "delta": {"message": {"role": "assistant", "content": []}}},
@@ -47,11 +49,11 @@ def at_cohere(own_settings: None, monkeypatch: pytest.MonkeyPatch, provider: Pro
 
 @pytest.fixture
 def client(provider: Provider) -> cohere.ClientV2:
-    return cohere.ClientV2(api_key=KEY, base_url=provider.url, max_retries=0)
+    return cohere.ClientV2(api_key=KEY, base_url=provider.url, **NO_RETRIES)
 
 
 def async_client(provider: Provider) -> cohere.AsyncClientV2:
-    return cohere.AsyncClientV2(api_key=KEY, base_url=provider.url, max_retries=0)
+    return cohere.AsyncClientV2(api_key=KEY, base_url=provider.url, **NO_RETRIES)
 
 
 def events(*told: dict[str, Any]) -> Answer:
@@ -160,7 +162,7 @@ def test_an_http_error_is_not_billed(client: cohere.ClientV2, provider: Provider
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_server_that_is_not_there_is_not_billed(spans: Spans, streamed: bool) -> None:
-    client = cohere.ClientV2(api_key=KEY, base_url="http://127.0.0.1:1", max_retries=0)
+    client = cohere.ClientV2(api_key=KEY, base_url="http://127.0.0.1:1", **NO_RETRIES)
     with pytest.raises(Exception, match="(?i)refused|connect"):
         list(client.chat_stream(**ASK)) if streamed else client.chat(**ASK)
     assert spans.one()[names.COST_STATUS] == "not_billed"
@@ -181,7 +183,7 @@ def test_retries_are_one_call(client: cohere.ClientV2, provider: Provider, spans
 
 
 def test_other_operations(provider: Provider, spans: Spans) -> None:
-    client = cohere.Client(api_key=KEY, base_url=provider.url, max_retries=0)
+    client = cohere.Client(api_key=KEY, base_url=provider.url, **NO_RETRIES)
     meta = {"billed_units": {"input_tokens": 7, "output_tokens": 9}}
     provider.say(Answer({"response_id": "r", "text": "hi", "generation_id": "g", "meta": meta}))
     client.chat(model="command-r", message="hello")

@@ -17,7 +17,7 @@ from huggingface_hub import (
     InferenceClient,
     close_session,
 )
-from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
+from huggingface_hub.errors import HfHubHTTPError
 
 from spanledger import attributes as names
 from spanledger.instrumentation import HuggingFaceAsyncInstrumentor, HuggingFaceInstrumentor
@@ -194,7 +194,7 @@ def test_a_server_that_is_not_there_is_not_billed(spans: Spans) -> None:
 def test_an_answer_that_does_not_come_may_be_billed(provider: Provider, spans: Spans) -> None:
     late = threading.Event()
     provider.say(Answer(chunks=[late.wait]))
-    with pytest.raises(InferenceTimeoutError):
+    with pytest.raises(Exception, match="timed out"):  # its class depends on the version
         InferenceClient(base_url=provider.url + "/v1", api_key=KEY, timeout=0.1).chat_completion(**ASK)
     late.set()
     assert spans.one()[names.COST_STATUS] == "usage_missing"

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
 
-from spanledger.instrumentation import INSTRUMENTORS
+from spanledger.instrumentation import INSTRUMENTORS, post_import, sdks
 from spanledger.instrumentation.sdks import Sdk
 
 SDKS = tuple(instrumentor.sdk for instrumentor in INSTRUMENTORS)
@@ -122,3 +124,20 @@ def test_nothing_else_is_said(gone: list[str], changed: list[str], too_new: list
     distributions = {sdk.requirement for sdk in SDKS}
     for printed, warnings in ((gone, len(SDKS)), (changed, len(SDKS)), (too_new, len(distributions))):
         assert sum(line.startswith("WARNING ") for line in printed) == warnings, printed
+
+
+def test_a_package_that_is_not_the_sdks_is_not_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def not_installed(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setitem(post_import._wanted, sdks.OPENAI.waist, None)
+    monkeypatch.delitem(sys.modules, sdks.OPENAI.waist, raising=False)
+    monkeypatch.setattr(post_import, "_told", set())
+    post_import._look_for_waist(sdks.OPENAI, ModuleType("openai"))
+    assert len(caplog.records) == 1
+    monkeypatch.setattr(metadata, "version", not_installed)
+    monkeypatch.setattr(post_import, "_told", set())
+    post_import._look_for_waist(sdks.OPENAI, ModuleType("openai"))
+    assert len(caplog.records) == 1

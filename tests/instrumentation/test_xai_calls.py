@@ -16,10 +16,10 @@ import grpc
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
-from xai_sdk import AsyncClient, Client
+from xai_sdk import AsyncClient, Client, proto
 from xai_sdk.aio import chat as aio_chat
 from xai_sdk.chat import Response, user
-from xai_sdk.proto import batch_pb2, chat_pb2, deferred_pb2, image_pb2, usage_pb2, video_pb2
+from xai_sdk.proto import chat_pb2, deferred_pb2, image_pb2, usage_pb2
 from xai_sdk.sync import chat as sync_chat
 
 from spanledger import attributes as names
@@ -36,13 +36,14 @@ KEY = "xai-test-0123456789abcdef"
 MODEL = "grok-4-0709"
 PARTS = {"cache_read": 128, "input": 10120 - 128, "output": 1499, "output_reasoning": 2809}
 COST = "0.094692"  # (9992 x 3 + 128 x 0.75 + (1499 + 2809) x 15) / 10^6
+HAS_COST = "cost_in_usd_ticks" in usage_pb2.SamplingUsage.DESCRIPTOR.fields_by_name
 USAGE = usage_pb2.SamplingUsage(
     prompt_tokens=10120,
     cached_prompt_text_tokens=128,
     completion_tokens=1499,
     reasoning_tokens=2809,
     total_tokens=14428,
-    cost_in_usd_ticks=232_856_000,
+    **({"cost_in_usd_ticks": 232_856_000} if HAS_COST else {}),
 )
 SOON = datetime.timedelta(milliseconds=1)
 
@@ -103,7 +104,8 @@ def in_loop(server: GrpcProvider, use: Any, **options: Any) -> Any:
 def assert_complete(span: dict[str, Any]) -> None:
     assert json.loads(span[names.USAGE_PARTS]) == PARTS
     assert (span[names.USAGE_STATUS], span[names.COST_STATUS], span[names.COST]) == ("reported", "priced", COST)
-    assert Decimal(span[names.REPORTED_COST]) == Decimal("0.0232856")  # 232 856 000 x 1e-10
+    if HAS_COST:  # else it is too old to be told
+        assert Decimal(span[names.REPORTED_COST]) == Decimal("0.0232856")  # 232 856 000 x 1e-10
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
@@ -338,12 +340,14 @@ def test_a_deferred_completion_that_is_given_up(
     assert span[names.ERROR_TYPE] in ("EXPIRED", "TimeoutError")
 
 
+@pytest.mark.skipif(not hasattr(sync_chat.Chat, "compact"), reason="this SDK cannot compact")
 def test_a_compaction(client: Client, server: GrpcProvider, spans: Spans) -> None:
     server.say("CompactContext", chat_pb2.CompactContextResponse(id="c-1", usage=USAGE))
     chat_of(client).compact()
     assert_complete(spans.one())
 
 
+@pytest.mark.skipif(not HAS_COST, reason="this SDK is told no cost")
 def test_images(client: Client, server: GrpcProvider, spans: Spans) -> None:
     images = [image_pb2.GeneratedImage(url="https://example.com/a.png") for _ in range(2)]
     usage = usage_pb2.SamplingUsage(cost_in_usd_ticks=400_000_000)
@@ -355,6 +359,7 @@ def test_images(client: Client, server: GrpcProvider, spans: Spans) -> None:
 
 
 def test_a_video_is_billed_once_however_often_it_is_fetched(client: Client, server: GrpcProvider, spans: Spans) -> None:
+    video_pb2 = getattr(proto, "video_pb2", None) or pytest.skip("this SDK makes no videos")
     server.say("GenerateVideo", deferred_pb2.StartDeferredResponse(request_id="v-1"))
     video = video_pb2.VideoResponse(
         video=video_pb2.GeneratedVideo(url="https://example.com/a.mp4", duration=8),
@@ -374,6 +379,7 @@ def test_a_video_is_billed_once_however_often_it_is_fetched(client: Client, serv
 
 
 def test_a_batchs_results_are_billed_once(client: Client, server: GrpcProvider, spans: Spans) -> None:
+    batch_pb2 = getattr(proto, "batch_pb2", None) or pytest.skip("this SDK has no batches")
     created = 1_790_000_000
     answer = completion("b-r-1")
     answer.created.seconds = created

@@ -70,7 +70,7 @@ def _patch(sdk: Sdk, module: ModuleType) -> None:
 
 def _look_for_waist(sdk: Sdk, package: ModuleType) -> None:
     """`package` is imported, perhaps without its waist: is it there to be imported later?"""
-    if sdk.waist not in _wanted or sdk.waist in sys.modules:
+    if sdk.waist not in _wanted or sdk.waist in sys.modules or not _version(sdk):
         return
     try:
         name, path = sdk.package, getattr(package, "__path__", ())

@@ -218,6 +218,7 @@ VERTEXAI = Sdk(
     wire="gemini",
     provider="gcp.vertex_ai",
     operations=("chat", "embeddings", "image_generation"),
+    namespace="google.cloud.",
 )
 VERTEXAI_BETA = Sdk(
     name="vertexai_beta",
@@ -227,6 +228,7 @@ VERTEXAI_BETA = Sdk(
     wire="gemini",
     provider="gcp.vertex_ai",
     operations=("chat", "embeddings", "image_generation"),
+    namespace="google.cloud.",
 )
 VOYAGE = Sdk(
     name="voyage",
@@ -246,7 +248,7 @@ WATSONX = Sdk(
 )
 WRITER = Sdk(
     name="writer",
-    requirement="writer-sdk >= 1.0, < 4",
+    requirement="writer-sdk >= 2.0, < 4",
     waist="writerai._base_client",
     patch="base_client",
     wire="writer",
