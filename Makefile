@@ -1,11 +1,12 @@
 # Every target sets itself up: the virtual environment is made once, and again when pyproject.toml changes.
 
 PYTHON ?= python3
+FUZZ ?= 100000
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test e2e lint types docs bench clean
+.PHONY: demo test e2e fuzz lint types docs bench clean
 
 demo: $(INSTALLED)  ## Example program against a stand-in of the providers, and its cost by model
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
@@ -16,6 +17,9 @@ test: $(INSTALLED)  ## All tests
 e2e: $(INSTALLED)  ## Real OpenTelemetry Collector, Jaeger and Node.js programs; needs Go, and builds them once
 	@set -e; for each in otelcol jaeger docker-compose; do e2e/build.sh $$each >/dev/null; done
 	$(BIN)/pytest e2e
+
+fuzz: $(INSTALLED)  ## FUZZ mutated answers through all wire readers, as many sessions and as many batches
+	SPANLEDGER_FUZZ=$(FUZZ) $(BIN)/pytest -s --timeout 0 tests/instrumentation/wire -k mutated
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import inspect
 import json
 import math
 import os
+import pkgutil
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
+from importlib import import_module
+from itertools import zip_longest
 from typing import Any
 
 import pytest
 
+from spanledger.instrumentation import wire
 from spanledger.instrumentation.wire import endpoints
+from spanledger.instrumentation.wire.endpoints import Endpoint
 from spanledger.instrumentation.wire.reading import Reading
 from spanledger.pricing.usage import (
     CONTRADICTORY,
@@ -26,7 +34,7 @@ from spanledger.pricing.usage import (
     Quantity,
     Usage,
 )
-from tests.instrumentation.wire import fixtures
+from tests.instrumentation.wire import fixtures, sessions
 
 MUTATIONS = int(os.environ.get("SPANLEDGER_FUZZ", "5000"))
 HOSTILE: tuple[Any, ...] = (
@@ -140,29 +148,140 @@ def test_nothing_of_the_content_stays_with_a_stream_reader() -> None:
         assert marker not in repr(held)
 
 
+@dataclass(slots=True)
+class Tried:
+    """What came of the mutated answers that one reader was given."""
+
+    answers: int = 0
+    exceptions: int = 0
+    negative: int = 0
+    wrong: int = 0
+    contradictory: int = 0
+
+
+def endpoints_of_all() -> list[Endpoint]:
+    """Every endpoint that a call can have."""
+    tables = [endpoint for table in endpoints._POST.values() for endpoint in table.values()]
+    return [*tables, *(value for value in vars(endpoints).values() if isinstance(value, Endpoint))]
+
+
+def readers() -> dict[str, tuple[Endpoint, bool]]:
+    """Name of each reader of plain answers and of streams -> an endpoint that has it, and whether it reads streams."""
+    found = {}
+    for endpoint in endpoints_of_all():
+        found[_name(endpoint.read)] = (endpoint, False)
+        found[_name(endpoint.stream_reader)] = (endpoint, True)
+    return dict(sorted(found.items()))
+
+
+def _name(reader: Any) -> str:
+    return f"{reader.__module__.rpartition('.')[2]}.{reader.__qualname__}"
+
+
+TRIED_ELSEWHERE = {
+    "openai_usage.read": "a part of every reader of OpenAI's",
+    "anthropic_batch.read": "test_batches",
+    "gemini_batch.read": "test_batches",
+    "openai_batch.read": "test_batches",
+}
+"""Functions that are no readers of an answer, though they are called so -> where they are tried."""
+
+
+def test_no_reader_is_left_out() -> None:
+    """Whatever reads in `wire/` belongs to an endpoint, a session or a batch, and so gets its mutated answers."""
+    tried = {reader for endpoint in endpoints_of_all() for reader in (endpoint.read, endpoint.stream_reader)}
+    tried |= {base for reader in tried if isinstance(reader, type) for base in reader.__mro__}
+    for module in (import_module(f"{wire.__name__}.{each.name}") for each in pkgutil.iter_modules(wire.__path__)):
+        for name, value in vars(module).items():
+            if getattr(value, "__module__", "") != module.__name__ or getattr(value, "_is_protocol", False):
+                continue
+            reads = inspect.isfunction(value) and name.startswith("read")
+            reads = reads or (isinstance(value, type) and hasattr(value, "feed") and hasattr(value, "reading"))
+            assert not reads or value in tried or _name(value) in TRIED_ELSEWHERE, _name(value)
+            if isinstance(value, type) and hasattr(value, "received") and hasattr(value, "broken_off"):
+                assert value in sessions.READERS.values(), _name(value)
+    assert {name.partition("/")[0] for name in sessions.names()} == set(sessions.READERS)
+
+
 def test_mutated_answers() -> None:
-    chance = random.Random(20_260_101)
-    for number in range(MUTATIONS):
-        fixture = chance.choice(FIXTURES)
-        request: Any = copy.deepcopy(fixture.request)
-        body = copy.deepcopy(fixture.body)
-        events = copy.deepcopy(fixture.events)
-        if body is not None and events is None and fixture.told_both_ways and chance.random() < 0.5:
-            events = copy.deepcopy(fixtures.as_events(fixture.path, body))  # type: ignore[assignment]
-        for _ in range(chance.randint(1, 4)):
-            documents = [part for part in (request, body, body, events, events) if part]
-            if documents:
-                _mutate(chance.choice(documents), chance)
-        if chance.random() < 0.02:
-            request = chance.choice(HOSTILE)
-        told = f"mutation {number} of {fixture.name}: {body if events is None else events!r}"
-        readings = []
-        if body is not None:
-            readings.append(fixture.endpoint.read(chance.choice(HOSTILE) if chance.random() < 0.02 else body, request))
-        if events is not None:
-            readings.append(_streamed(fixture, request, events, chance))
-        for reading in readings:
+    """Every reader gets as many: of its own answers for the most part, and of those that other readers get."""
+    table = {name: _try(name, *reader) for name, reader in readers().items()}
+    print(f"\n{'reader':42}" + "".join(f"{field.name:>15}" for field in dataclasses.fields(Tried)))
+    for name, (tried, _) in table.items():
+        print(f"{name:42}" + "".join(f"{count:15,}" for count in dataclasses.astuple(tried)))
+    assert not [example for _, examples in table.values() for example in examples[:3]]
+    assert sum(tried.contradictory for tried, _ in table.values())
+
+
+def _try(name: str, endpoint: Endpoint, streams: bool) -> tuple[Tried, list[str]]:
+    """What one reader made of mutated answers, and some that it should have read otherwise."""
+    chance = random.Random(f"20260101 {name}")
+    own = [f for f in FIXTURES if name in (_name(f.endpoint.read), _name(f.endpoint.stream_reader))]
+    tried = Tried()
+    examples: list[str] = []
+    while tried.answers < max(MUTATIONS // len(readers()), 1):
+        fixture = chance.choice(own if own and chance.random() < 0.9 else FIXTURES)
+        answer, request = _mutated(fixture, streams, chance)
+        if answer is None:
+            continue
+        tried.answers += 1
+        told = f"{name}, mutation {tried.answers} of {fixture.name}: "
+        try:
+            reading = _streamed(endpoint, request, answer, chance) if streams else endpoint.read(answer, request)
+        except Exception as error:
+            tried.exceptions += 1
+            examples.append(f"{told}{error!r}: {str(answer)[:2000]}")
+            continue
+        usages = [reading.usage, *(line.usage for line in reading.lines)]
+        tried.contradictory += any(usage.status == CONTRADICTORY for usage in usages)
+        tried.negative += any(n < 0 for usage in usages for n in (*usage.parts.values(), *usage.unmapped.values()))
+        try:
             _check(reading, told)
+        except AssertionError as error:
+            tried.wrong += 1
+            examples.append(f"{error}: {str(answer)[:2000]}")
+    return tried, examples
+
+
+def _mutated(fixture: fixtures.Fixture, streams: bool, chance: random.Random) -> tuple[Any, Any]:
+    """A fixture's answer (None if it has none), or the events of its stream, and its request: some places changed."""
+    request: Any = copy.deepcopy(fixture.request)
+    answer: Any = copy.deepcopy(fixture.body)
+    if streams:
+        answer = copy.deepcopy(fixture.events)
+        if answer is None and fixture.body is not None:
+            both = fixture.told_both_ways
+            answer = fixtures.as_events(fixture.path, copy.deepcopy(fixture.body)) if both else [fixture.body]
+            answer = copy.deepcopy(answer)
+    if answer is None:
+        return None, request
+    for _ in range(chance.randint(1, 4)):
+        documents = [part for part in (request, answer, answer, answer) if part]
+        if documents:
+            _mutate(chance.choice(documents), chance)
+    if streams and chance.random() < 0.1:
+        chance.shuffle(answer)
+    if streams and chance.random() < 0.1:
+        other = chance.choice(FIXTURES).events or []
+        answer = [each for pair in zip_longest(answer, other) for each in pair if each is not None]
+    if chance.random() < 0.02:
+        places = list(_places(answer))
+        if places:
+            holder, key = chance.choice(places)
+            holder[key] = _deep()
+    if chance.random() < 0.02:
+        request = chance.choice(HOSTILE)
+    if not streams and chance.random() < 0.02:
+        answer = chance.choice(HOSTILE)
+        return (answer, request) if answer is not None else ({}, request)
+    return answer, request
+
+
+def _deep(levels: int = 250) -> Any:
+    deep: Any = 7
+    for level in range(levels):
+        deep = {"input_tokens": deep} if level % 2 else [deep]
+    return deep
 
 
 def _mutate(document: Any, chance: random.Random) -> None:
@@ -190,10 +309,12 @@ def _places(document: Any) -> Any:
             yield from _places(value)
 
 
-def _streamed(fixture: fixtures.Fixture, request: Any, events: Any, chance: random.Random) -> Reading:
-    reader = fixture.endpoint.stream_reader(request)
+def _streamed(endpoint: Endpoint, request: Any, events: Any, chance: random.Random) -> Reading:
+    reader = endpoint.stream_reader(request)
     for event in events:
         line = (event if isinstance(event, str) else f"data: {json.dumps(event)}").encode(errors="replace")
+        if chance.random() < 0.1:
+            line = line.removeprefix(b"data: ")
         if chance.random() < 0.05:
             line = line[: chance.randrange(len(line) + 1)]
         elif chance.random() < 0.05 and line:
