@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from spanledger.instrumentation.wire import session
 from spanledger.pricing.usage import INCOMPLETE, MISSING, REPORTED, Quantity, totals
 from tests.instrumentation.wire import sessions
 from tests.instrumentation.wire.test_hostile import MUTATIONS, _check, _mutate
@@ -301,6 +302,48 @@ def test_nothing_of_the_content_stays_with_a_reader(name: str) -> None:
     reader = sessions.reader_of(name, fixture)
     sessions.play(reader, json.loads(messages))
     assert marker not in repr(held(reader))
+
+
+AUDIO = "A" * 30_000
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "message"),
+    [
+        ("openai_realtime", "received", {"type": "response.output_audio.delta", "event_id": "e", "delta": AUDIO}),
+        ("openai_realtime", "sent", {"type": "input_audio_buffer.append", "audio": AUDIO}),
+        ("openai_responses", "received", {"type": "response.output_text.delta", "delta": "Hi"}),
+        ("openai_live", "received", {"type": "session.output_audio.delta", "event_id": "e", "delta": AUDIO}),
+        ("openai_live", "received", {"type": "session.input_audio.append", "audio": AUDIO}),
+        ("gemini_live", "received", {"serverContent": {"modelTurn": {"parts": [{"inlineData": {"data": AUDIO}}]}}}),
+        ("gemini_live", "sent", {"realtime_input": {"audio": {"data": AUDIO, "mime_type": "audio/pcm"}}}),
+    ],
+)
+def test_a_message_that_cannot_matter_is_not_parsed(
+    monkeypatch: pytest.MonkeyPatch, name: str, side: str, message: dict[str, Any]
+) -> None:
+    reader = sessions.READERS[name]("m")
+    monkeypatch.setattr(session, "orjson", None)
+    tell = reader.sent if side == "sent" else reader.received
+    for as_text in (False, True):
+        tell(sessions.told(message, as_text=as_text))
+        assert not tell(sessions.told(message, as_text=as_text))
+
+
+@pytest.mark.parametrize("data", ['"AAAA"', '"say \\"hi\\""', "5", "null", '{"a": "b"}', '["c"]', '"', ""])
+@pytest.mark.parametrize("pretty", [False, True])
+def test_whatever_stands_under_data_a_metadata_beside_it_is_seen(data: str, pretty: bool) -> None:
+    usage = json.dumps({"promptTokenCount": 143, "responseTokenCount": 19, "totalTokenCount": 162})
+    said = f'{{"toolCall": {{"args": {{"data": {data}}}}}, "usageMetadata": {usage}}}'
+    beside = f'{{"data": {data}, "toolCall": {{"id": 1}}, "usageMetadata": {usage}}}'
+    for message in (said, beside):
+        try:
+            told = json.dumps(json.loads(message), indent=2 if pretty else None).encode()
+        except ValueError:
+            continue
+        (*_, last) = sessions.READERS["gemini_live"]("m").received(told)
+        assert last.reading is not None
+        assert last.reading.usage.parts == {"input": 143, "output": 19}
 
 
 def test_mutated_sessions() -> None:

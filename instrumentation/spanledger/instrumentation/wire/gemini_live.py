@@ -26,6 +26,7 @@ _VERTEX = {"responseTokenCount": "candidatesTokenCount", "responseTokensDetails"
 _OF_INTEREST = Words.quoted("usageMetadata", "turnComplete", "toolCall", "groundingMetadata", "executableCode")
 _OUTPUT = Words.quoted("modelTurn")
 _REQUESTS = Words.quoted("client_content", "clientContent", "tool_response", "toolResponse")
+_DATA = b'"data"'
 _HEAD = 40
 _REQUEST = "turn"
 
@@ -60,7 +61,7 @@ class Session:
         return None
 
     def received(self, message: bytes | str) -> Sequence[Step]:
-        if not _OF_INTEREST.in_message(message):
+        if not _OF_INTEREST.in_message(_without_media(message)):
             expected = self._stream is None or self._silent or self._waits
             return self._output() if expected and _OUTPUT.in_message(message) else ()
         event = event_of(message)
@@ -140,6 +141,25 @@ class Session:
         reading = self._stream.reading(why_missing)
         reading.usage.raw = self._raw or None
         return reading
+
+
+def _without_media(message: bytes | str) -> bytes | str:
+    """The message without the base64 in it, which is long and holds no word."""
+    if isinstance(message, str):
+        return message
+    rest, end = [], 0
+    key = message.find(_DATA)
+    while key >= 0:
+        opening = message.find(b'"', key + len(_DATA))
+        if opening < 0 or message[key + len(_DATA) : opening].strip() != b":":  # no string
+            key = message.find(_DATA, key + 1)
+            continue
+        rest.append(message[end : opening + 1])
+        end = message.find(b'"', opening + 1)
+        if end < 0:
+            return message
+        key = message.find(_DATA, end)
+    return b"".join([*rest, message[end:]]) if rest else message
 
 
 def _outside_sessions(usage: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,11 @@ _RESPONSE = "response"
 _SESSION = "session"
 
 
+def asks_nothing(message: bytes | str) -> bool:
+    """Whether a message of the program is a piece of input: by far the most are."""
+    return b'.append"' in message[:_HEAD] if isinstance(message, bytes) else '.append"' in message[:_HEAD]
+
+
 def is_delta(message: bytes | str) -> bool:
     """Whether a message is a piece of output: by far the most are, and none has usage."""
     return b'.delta"' in message[:_HEAD] if isinstance(message, bytes) else '.delta"' in message[:_HEAD]
@@ -63,7 +68,7 @@ class Session:
         self._requests: list[str] = []
 
     def sent(self, message: bytes | str) -> str | None:
-        if not REQUESTS.in_message(message):
+        if asks_nothing(message) or not REQUESTS.in_message(message):
             return None
         event = event_of(message)
         if event.get("type") != "response.create":
