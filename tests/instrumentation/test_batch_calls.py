@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import json
 import threading
@@ -20,8 +21,12 @@ from google import genai
 from google.genai import _api_client
 
 from spanledger import attributes as names
+from spanledger import failures
 from spanledger.attribution import attribute
+from spanledger.exporter.rows import read
+from spanledger.exporter.shipper import FlushError, flush
 from spanledger.instrumentation.patches import batch
+from spanledger.instrumentation.wire import batch_endpoints
 from spanledger.pricing import handoff
 from spanledger.settings import settings
 from spanledger.tracking import track
@@ -154,12 +159,12 @@ def test_a_stream_makes_its_rows_as_it_is_read(
     provider.say(pieces)
     with client.files.with_streaming_response.content("file-out") as response:
         got = b""
-        read = response.iter_bytes()
+        pieces_read = response.iter_bytes()
         while len(got) < cut:
-            got += next(read)
+            got += next(pieces_read)
         assert len(spans.all()) == got.count(b"\n")
         go_on.set()
-        for piece in read:
+        for piece in pieces_read:
             got += piece
     assert got == content
     assert len(rows(spans)) == 50
@@ -180,6 +185,28 @@ def test_what_is_not_read_makes_no_row_until_it_is(client: openai.OpenAI, provid
     again = rows(spans)[seen:]
     assert len(again) == 2000
     assert [row[names.RESPONSE_ID] for row in again[:seen]] == [row[names.RESPONSE_ID] for row in rows(spans)[:seen]]
+
+
+def keys(spans: Spans) -> list[tuple[Any, ...]]:
+    """What the ledger tells rows apart by."""
+    return [(row["event_date"], row["entry_id"], row["line"]) for span in spans.all() for row in read(span)]
+
+
+def test_another_process_makes_the_same_rows(client: openai.OpenAI, provider: Provider, spans: Spans) -> None:
+    content = jsonl(line(1), line(2, ERROR, 400), {"custom_id": "r-3", "response": {"body": EMBEDDINGS}})
+    job = {**BATCH, "output_file_id": "file-9Lq4W3xk2mT7vBn1Zc8RyA"}
+    provider.say(Answer(job), file(content), Answer(job), file(content))
+    seen = []
+    for _ in range(2):
+        batch._known.clear()
+        batch._read.clear()
+        spans.exporter.clear()
+        client.batches.retrieve(BATCH["id"])
+        client.files.content(str(job["output_file_id"]))
+        seen.append(keys(spans))
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) == 3
+    assert {date for date, _, _ in seen[0]} == {"2024-08-28", "2026-05-28"}  # the chat's own day, and the batch's
 
 
 def test_a_stream_that_breaks_has_the_rows_of_its_whole_lines(
@@ -262,6 +289,36 @@ def test_results_above_a_size_are_read_beside_the_program(
     go_on.set()
     assert len(rows(spans)) == 4000
     assert handoff.working == set()
+
+
+def test_a_flush_waits_for_results_that_are_still_being_read() -> None:
+    go_on = threading.Event()
+    batch._do(lambda: bool(go_on.wait(10)) and None, batch._INLINE + 1)
+    with pytest.raises(FlushError, match="batch"):
+        flush(0.01)
+    go_on.set()
+    flush()
+    assert handoff.working == set()
+
+
+def test_a_line_that_breaks_a_reader_costs_no_other_its_row(
+    client: openai.OpenAI, provider: Provider, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = batch_endpoints.find("openai", "GET", "/files/file-out/content")
+    assert target is not None
+    reader = target.format.read
+
+    def broken(document: Any, job: Any, name: str) -> Any:
+        if document["custom_id"] == "r-2":
+            raise ArithmeticError
+        return reader(document, job, name)
+
+    breaking = target._replace(format=dataclasses.replace(target.format, read=broken))
+    monkeypatch.setattr(batch_endpoints, "find", lambda *_: breaking)
+    provider.say(file(jsonl(line(1), line(2), line(3))))
+    client.files.content("file-out")
+    assert len(rows(spans)) == 2
+    assert failures.counts["reading a line of a batch"] >= 1
 
 
 def test_async(provider: Provider, spans: Spans) -> None:

@@ -216,11 +216,8 @@ class Results:
 
     def each(self, lines: Iterable[Any]) -> None:
         """Lines that are parsed already."""
-        try:
-            for line in lines:
-                self._row(line)
-        except Exception:
-            internal_error("reading a batch's results")
+        for line in lines:
+            self._row(line)
         self._done()
 
     def _take(self, data: bytes) -> None:
@@ -232,14 +229,11 @@ class Results:
             self._off, self._rest = True, b""
 
     def _each(self, lines: Iterable[bytes]) -> None:
-        try:
-            for line in lines:
-                if self._off:
-                    return
-                if line and not line.isspace():
-                    self._line(line)
-        except Exception:
-            internal_error("reading a batch's results")
+        for line in lines:
+            if self._off:
+                return
+            if line and not line.isspace():
+                self._line(line)
 
     def _line(self, line: bytes) -> None:
         try:
@@ -253,8 +247,13 @@ class Results:
 
     def _row(self, line: object) -> None:
         self._number += 1
-        if not isinstance(line, dict):
-            return
+        try:
+            if isinstance(line, dict):
+                self._record(line)
+        except Exception:
+            internal_error("reading a line of a batch")
+
+    def _record(self, line: Mapping[str, Any]) -> None:
         known, source = self._known, self._source
         name = f"{self._target.name}/{key(line) or self._number}"
         result = self._target.format.read(line, known.job, name)

@@ -13,7 +13,6 @@ _FORMATS = {
     "gemini": gemini_batch.FORMAT,
     "mistral": openai_batch.MISTRAL,
     "openai": openai_batch.OPENAI,
-    "writer": openai_batch.WRITER,
 }
 
 

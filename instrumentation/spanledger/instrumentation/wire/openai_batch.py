@@ -107,4 +107,3 @@ def _endpoint(format: str, body: Mapping[str, Any], path: str) -> Endpoint | Non
 
 OPENAI = Format(jobs, is_line, partial(read, "openai"), (b'"custom_id"',))
 MISTRAL = Format(jobs, is_line, partial(read, "mistral"), (b'"custom_id"',))
-WRITER = Format(jobs, is_line, partial(read, "writer"), (b'"custom_id"',))
