@@ -28,7 +28,7 @@ class _Emitter(NamedTuple):
     """Who emits spans of a scope.
 
     Attributes:
-        scope: what the scope's name begins with; of several that fit the longest counts.
+        scope: the scope's name, or what stands before a `.` or `/` in it; of several that fit the longest counts.
         module: the dialect's, in this package, and the ledger's `source`.
         rank: how far it is believed.
         reader: the function of the module that reads it.
@@ -43,19 +43,23 @@ class _Emitter(NamedTuple):
 
 
 _EMITTERS: Final = (
-    _Emitter(names.SCOPE + ".", "ours", OURS),
+    _Emitter(names.SCOPE, "ours", OURS),
     # SDKs' own
-    _Emitter("com.anthropic.sdk.", "genai", AN_SDKS_OWN, "read_anthropics_own"),
+    _Emitter("com.anthropic.sdk", "genai", AN_SDKS_OWN, "read_anthropics_own"),
     _Emitter("mistralai_sdk_tracer", "genai", AN_SDKS_OWN, "read_mistrals_own"),
-    _Emitter("xai_sdk.", "genai", AN_SDKS_OWN, "read_xais_own"),
+    _Emitter("xai_sdk", "genai", AN_SDKS_OWN, "read_xais_own"),
+    _Emitter("azure.ai", "genai", AN_SDKS_OWN, "read_without_cache"),
+    _Emitter("azure.core.tracing", "genai", AN_SDKS_OWN, "read_without_cache"),
+    _Emitter("Azure.AI", "genai", AN_SDKS_OWN, "read_without_cache"),
+    _Emitter("@azure", "genai", AN_SDKS_OWN, "read_without_cache"),
     # OpenTelemetry's
     _Emitter(
         "opentelemetry.instrumentation.botocore.bedrock-runtime", "genai", ANOTHER_INSTRUMENTATION, "read_botocore"
     ),
-    _Emitter("opentelemetry.instrumentation.genai.", "genai", ANOTHER_INSTRUMENTATION),
+    _Emitter("opentelemetry.instrumentation.genai", "genai", ANOTHER_INSTRUMENTATION),
     _Emitter("opentelemetry.instrumentation.google_genai", "genai", ANOTHER_INSTRUMENTATION),
     _Emitter("opentelemetry.instrumentation.openai_v2", "genai", ANOTHER_INSTRUMENTATION, "read_without_cache"),
-    _Emitter("opentelemetry.util.genai.", "genai", ANOTHER_INSTRUMENTATION),
+    _Emitter("opentelemetry.util.genai", "genai", ANOTHER_INSTRUMENTATION),
     _Emitter("@opentelemetry/instrumentation-openai", "genai", ANOTHER_INSTRUMENTATION, "read_without_cache"),
     # OpenLLMetry
     *(
@@ -77,10 +81,20 @@ _EMITTERS: Final = (
         _Emitter(f"opentelemetry.instrumentation.{framework}", "traceloop", A_FRAMEWORK)
         for framework in ("agno", "crewai", "haystack", "langchain", "llamaindex", "mcp", "openai_agents")
     ),
-    _Emitter("traceloop.", "traceloop", A_FRAMEWORK),
-    _Emitter("@traceloop/", "traceloop", ANOTHER_INSTRUMENTATION, "read_without_cache"),
+    _Emitter("traceloop", "traceloop", A_FRAMEWORK),
+    _Emitter("@traceloop", "traceloop", ANOTHER_INSTRUMENTATION, "read_without_cache"),
+    # OpenLIT
+    *(
+        _Emitter(f"openlit.instrumentation.{sdk}", "openlit", ANOTHER_INSTRUMENTATION)
+        for sdk in ("openai", "groq", "azure_ai_inference", "mistral", "together", "ollama")
+    ),
+    _Emitter("openlit.instrumentation.anthropic", "openlit", ANOTHER_INSTRUMENTATION, "read_anthropic"),
+    _Emitter("openlit.instrumentation.bedrock", "openlit", ANOTHER_INSTRUMENTATION, "read_bedrock"),
+    _Emitter("openlit.instrumentation.google_ai_studio", "openlit", ANOTHER_INSTRUMENTATION, "read_gemini"),
+    _Emitter("openlit.instrumentation.litellm", "openlit", A_GATEWAY, "read_unknown"),
+    _Emitter("openlit", "openlit", A_FRAMEWORK, "read_unknown"),
     # OpenInference
-    _Emitter("openinference.instrumentation.", "openinference", A_FRAMEWORK),
+    _Emitter("openinference.instrumentation", "openinference", A_FRAMEWORK),
     *(
         _Emitter(f"openinference.instrumentation.{sdk}", "openinference", ANOTHER_INSTRUMENTATION)
         for sdk in ("anthropic", "google_genai", "groq", "openai")
@@ -97,11 +111,24 @@ _EMITTERS: Final = (
     _Emitter("openinference.instrumentation.openai_agents", "openinference", A_FRAMEWORK),
     _Emitter("openinference.instrumentation.litellm", "openinference", A_GATEWAY),
     _Emitter("openinference.instrumentation.portkey", "openinference", A_GATEWAY),
-    _Emitter("@arizeai/openinference-", "openinference", A_FRAMEWORK),
+    # frameworks and gateways
+    _Emitter("logfire", "logfire", ANOTHER_INSTRUMENTATION),
+    _Emitter("pydantic-ai", "logfire", A_FRAMEWORK, "read_pydantic_ai"),
+    _Emitter("ai", "vercel", A_FRAMEWORK),
+    _Emitter("gen_ai", "vercel", A_FRAMEWORK, "read_convention"),
+    _Emitter("langsmith", "langsmith", A_FRAMEWORK),
+    _Emitter("langfuse-sdk", "langfuse", A_FRAMEWORK),
+    _Emitter("litellm", "litellm", A_GATEWAY),
+    _Emitter("semantic_kernel", "semantic_kernel", A_FRAMEWORK),
+    _Emitter("Microsoft.SemanticKernel", "semantic_kernel", A_FRAMEWORK),
+    _Emitter("@arizeai", "openinference", A_FRAMEWORK),
 )
 
 _MARKS: Final = (
     ("openinference.span.kind", "openinference", A_FRAMEWORK, "read_unknown"),
+    ("ai.operationId", "vercel", A_FRAMEWORK, "read"),
+    ("langfuse.observation.type", "langfuse", A_FRAMEWORK, "read"),
+    ("langsmith.span.kind", "langsmith", A_FRAMEWORK, "read"),
     ("traceloop.span.kind", "traceloop", A_FRAMEWORK, "read_unknown"),
     ("llm.request.type", "traceloop", ANOTHER_INSTRUMENTATION, "read_unknown"),
     ("gen_ai.operation.name", "genai", ANOTHER_INSTRUMENTATION, "read_unknown"),
@@ -112,7 +139,7 @@ _MARKS: Final = (
 """An attribute that tells the dialect of a span whose scope is not known, the surest first."""
 
 SCOPES: Final = tuple(sorted({emitter.scope for emitter in _EMITTERS}))
-"""What the names of instrumentation scopes begin with that emit LLM spans."""
+"""Instrumentation scopes that emit LLM spans: these names, and those that go on after them with a `.` or `/`."""
 
 MARKS: Final = tuple(mark for mark, *_ in _MARKS)
 """Attributes by any of which a span of another scope is recognised as an LLM span."""
@@ -161,7 +188,7 @@ def _emitter_of(scope: str, version: str) -> _Emitter | None:
     fitting = [
         each
         for each in _EMITTERS
-        if scope.startswith(each.scope) and (not each.before or (version and _ordered(version) < _ordered(each.before)))
+        if _within(scope, each.scope) and (not each.before or (version and _ordered(version) < _ordered(each.before)))
     ]
     newest = (1 << 31,)
     return max(
@@ -169,6 +196,10 @@ def _emitter_of(scope: str, version: str) -> _Emitter | None:
         key=lambda each: (len(each.scope), tuple(-part for part in (_ordered(each.before) if each.before else newest))),
         default=None,
     )
+
+
+def _within(scope: str, whole: str) -> bool:
+    return scope.startswith(whole) and scope[len(whole) : len(whole) + 1] in ("", ".", "/")
 
 
 def _ordered(version: str) -> tuple[int, ...]:

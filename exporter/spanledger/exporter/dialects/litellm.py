@@ -1,0 +1,78 @@
+"""LiteLLM's OpenTelemetry callback, in a program and in the proxy.
+
+https://github.com/BerriAI/litellm, `litellm/integrations/opentelemetry.py`: usage in OpenAI's shape whatever the
+provider, so the input includes cached tokens; they are not told. `gen_ai.response.id` is LiteLLM's own where it
+translated the response, and the id of its log where there is none.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spanledger import attributes as names
+from spanledger.exporter.dialects import genai
+from spanledger.exporter.dialects.call import OPERATIONS, call, first, words
+from spanledger.exporter.dialects.counting import INSIDE, Rule
+from spanledger.exporter.dialects.dialect import Attributes
+from spanledger.pricing.names import canonical_provider
+
+_OPERATIONS: Final = {
+    **OPERATIONS,
+    "completion": "chat",
+    "anthropic_messages": "chat",
+    "generate_content_stream": "chat",
+    "image_edit": "image_generation",
+    "image_variation": "image_generation",
+}
+
+_METADATA: Final = "metadata."
+
+_WORDS: Final = words(
+    {
+        **genai.TEXTS,
+        names.REQUEST_STREAM: ("llm.is_streaming", "gen_ai.request.stream"),
+        names.API_KEY_ALIAS: (_METADATA + "user_api_key_alias",),
+    },
+    {
+        **genai.COUNTS,
+        "output_reasoning": (
+            *genai.COUNTS["output_reasoning"],
+            "gen_ai.usage.completion_tokens_details.reasoning_tokens",
+        ),
+    },
+    attribution={
+        names.TENANT: (_METADATA + "user_api_key_team_alias", _METADATA + "user_api_key_team_id"),
+        names.USER_ID: ("llm.user", _METADATA + "user_api_key_end_user_id", _METADATA + "user_api_key_user_id"),
+    },
+    prefixes=("gen_ai.usage.",),
+    costs=genai.COSTS,
+)
+
+_ITS_OWN_IDS: Final = frozenset(
+    {
+        "anthropic",
+        "aws.bedrock",
+        "cohere",
+        "gcp.gemini",
+        "gcp.gen_ai",
+        "gcp.vertex_ai",
+        "huggingface",
+        "ollama",
+        "replicate",
+    }
+)
+"""Providers whose responses LiteLLM translates: it gives them an id of its own."""
+
+
+def read(attributes: Attributes) -> Attributes | None:
+    """A call's own span; the span of its raw request, the proxy's and its services' have no model."""
+    said = first(attributes, ("llm.request.type", names.OPERATION))
+    if type(said) is not str or first(attributes, (names.REQUEST_MODEL, names.RESPONSE_MODEL)) is None:
+        return None
+    operation = _OPERATIONS.get(said) or _OPERATIONS.get(said.removeprefix("a"))
+    if operation is None:
+        return genai.read_by(attributes, _WORDS, Rule(INSIDE, tells_cache=False))
+    provider = canonical_provider(str(first(attributes, ("gen_ai.provider.name", "gen_ai.system")) or ""))
+    if operation not in ("chat", "text_completion") or provider in _ITS_OWN_IDS:
+        attributes = {name: value for name, value in attributes.items() if name != names.RESPONSE_ID}
+    return call(attributes, _WORDS, operation, Rule(INSIDE, tells_cache=False))
