@@ -262,7 +262,7 @@ def _mutated(fixture: fixtures.Fixture, streams: bool, chance: random.Random) ->
     if streams and chance.random() < 0.1:
         chance.shuffle(answer)
     if streams and chance.random() < 0.1:
-        other = chance.choice(FIXTURES).events or []
+        other = copy.deepcopy(chance.choice(FIXTURES).events or [])
         answer = [each for pair in zip_longest(answer, other) for each in pair if each is not None]
     if chance.random() < 0.02:
         places = list(_places(answer))
