@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
@@ -39,6 +39,20 @@ class Peer:
     def break_off(self) -> None:
         """The connection is lost, without a word."""
         self.connection.socket.shutdown(2)
+
+
+def following(messages: Iterable[dict[str, Any]], then: Script = Peer.wait) -> Script:
+    """The provider's side of a session: each message is `received` by the program, or `sent` by it."""
+
+    def script(peer: Peer) -> None:
+        for message in messages:
+            if "sent" in message:
+                peer.hear()
+            else:
+                peer.say(message["received"])
+        then(peer)
+
+    return script
 
 
 class SocketProvider:

@@ -34,6 +34,10 @@ class Spans:
         assert len(finished) == 1, [s.name for s in finished]
         return dict(finished[0].attributes or {})
 
+    def each(self) -> list[dict[str, Any]]:
+        """The attributes of every span, in the order in which they ended."""
+        return [dict(span.attributes or {}) for span in self.all()]
+
     def parts(self) -> dict[str, int]:
         return json.loads(self.one()[names.USAGE_PARTS])
 

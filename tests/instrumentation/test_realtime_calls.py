@@ -1,4 +1,4 @@
-"""Sessions over a WebSocket through the real SDKs: what each call's span says, and that the program gets the same."""
+"""Sessions over a WebSocket through the real openai: what each call's span says, and that the program gets the same."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import gc
 import inspect
 import json
 import logging
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import openai
 import pytest
-from google import genai
-from google.genai import live as genai_live
-from google.genai import types as genai_types
 from opentelemetry import trace
 from websockets.exceptions import ConnectionClosedError
 
@@ -24,16 +23,14 @@ from spanledger import attributes as names
 from spanledger.attribution import attribute
 from spanledger.instrumentation import OpenAIInstrumentor
 from spanledger.instrumentation.keys import hash_key
-from spanledger.instrumentation.patches import google_live
 from spanledger.instrumentation.patches import openai as openai_patch
-from spanledger.instrumentation.patches.http_call import Caller
-from spanledger.instrumentation.sdks import GOOGLE_GENAI, OPENAI
+from spanledger.instrumentation.sdks import OPENAI
 from spanledger.instrumentation.wire import openai_realtime
 from spanledger.settings import settings
 from spanledger.tracking import cost_of, track
 from tests.instrumentation.conftest import Spans
-from tests.instrumentation.wire import sessions
-from tests.socket_provider import Peer, Script, SocketProvider
+from tests.instrumentation.wire.sessions import messages, said
+from tests.socket_provider import Peer, SocketProvider, following
 
 KEY = "sk-test-0123456789abcdef"
 FIRST, SECOND = "resp_CCXHw0UJld10EzIUXQCNh", "resp_CCXIk3PsYyVXFvPQ8BLsP"
@@ -71,38 +68,6 @@ def aclient(server: SocketProvider) -> openai.AsyncOpenAI:
 def skip_without_sessions() -> None:
     if not hasattr(openai.OpenAI, "realtime"):
         pytest.skip(f"openai {openai.__version__} has its sessions elsewhere, or none")
-
-
-def messages(name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = sessions.load(name)["messages"]
-    return found
-
-
-def scripted(name: str, then: Callable[[Peer], None] = Peer.wait) -> Script:
-    """The provider's side of a session of `tests/fixtures/sessions`."""
-
-    def script(peer: Peer) -> None:
-        for message in messages(name):
-            if "sent" in message:
-                peer.hear()
-            else:
-                peer.say(message["received"])
-        then(peer)
-
-    return script
-
-
-def said(name: str) -> list[dict[str, Any]]:
-    return [message["received"] for message in messages(name) if "received" in message]
-
-
-def attributes(spans: Spans) -> list[dict[str, Any]]:
-    return [dict(span.attributes or {}) for span in spans.all()]
-
-
-def parts(span: dict[str, Any]) -> dict[str, int]:
-    found: dict[str, int] = json.loads(span[names.USAGE_PARTS])
-    return found
 
 
 def heard(connection: Any, name: str) -> list[Any]:
@@ -147,18 +112,23 @@ def converse(server: SocketProvider, mode: str, name: str, options: dict[str, An
         return heard(connection, name)
 
 
+def parts(span: dict[str, Any]) -> dict[str, int]:
+    found: dict[str, int] = json.loads(span[names.USAGE_PARTS])
+    return found
+
+
 REALTIME = ["sync realtime", "async realtime", "sync beta.realtime", "async beta.realtime"]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.mark.parametrize("mode", REALTIME)
 def test_each_response_of_a_conversation_is_a_call(server: SocketProvider, spans: Spans, mode: str) -> None:
-    server.play(scripted("openai_realtime/turns"))
+    server.play(following(messages("openai_realtime/turns")))
     with track() as tracked:
         events = converse(server, mode, "openai_realtime/turns", {"model": "gpt-realtime"})
     assert [event.type for event in events] == [event["type"] for event in said("openai_realtime/turns")]
     assert server.paths == ["/v1/realtime?model=gpt-realtime"]
-    first, second = attributes(spans)
+    first, second = spans.each()
     assert [parts(span)["output_audio"] for span in (first, second)] == [91, 150]
     assert [span[names.RESPONSE_ID] for span in (first, second)] == [FIRST, SECOND]
     assert [span[names.COST] for span in (first, second)] == [FIRST_COST, SECOND_COST]
@@ -177,7 +147,7 @@ def test_each_response_of_a_conversation_is_a_call(server: SocketProvider, spans
 
 @pytest.mark.parametrize("mode", REALTIME)
 def test_the_program_gets_what_it_gets_without_us(server: SocketProvider, mode: str) -> None:
-    server.play(scripted("openai_realtime/turns"))
+    server.play(following(messages("openai_realtime/turns")))
     alone = converse(server, mode, "openai_realtime/turns", {"model": "gpt-realtime"})
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument()
@@ -190,7 +160,7 @@ def test_the_program_gets_what_it_gets_without_us(server: SocketProvider, mode: 
 
 
 def test_a_raw_message_is_the_providers_own(server: SocketProvider, spans: Spans) -> None:
-    server.play(scripted("openai_realtime/cancelled"))
+    server.play(following(messages("openai_realtime/cancelled")))
     with client(server).realtime.connect(model="gpt-realtime") as connection:
         raw = [connection.recv_bytes() for _ in said("openai_realtime/cancelled")]
     assert raw == [json.dumps(event).encode() for event in said("openai_realtime/cancelled")]
@@ -201,7 +171,7 @@ def test_a_response_belongs_to_who_asked_for_it_and_others_to_who_opened_the_ses
     server: SocketProvider, spans: Spans
 ) -> None:
     tracer = spans.provider.get_tracer("program")
-    server.play(scripted("openai_realtime/turns"))
+    server.play(following(messages("openai_realtime/turns")))
     with attribute(tenant="opener", user="u-1"), tracer.start_as_current_span("open") as opening:
         connection = client(server).realtime.connect(model="gpt-realtime").enter()
     with attribute(tenant="asker"), tracer.start_as_current_span("ask") as asking:
@@ -224,7 +194,7 @@ def test_who_asks_without_a_context_of_its_own_asks_for_who_opened_the_session(
     server: SocketProvider, spans: Spans
 ) -> None:
     tracer = spans.provider.get_tracer("program")
-    server.play(scripted("openai_realtime/broken_off"))
+    server.play(following(messages("openai_realtime/broken_off")))
     with attribute(tenant="opener"), tracer.start_as_current_span("open") as opening:
         connection = client(server).realtime.connect(model="gpt-realtime").enter()
     sender = threading.Thread(target=connection.response.create)
@@ -241,7 +211,7 @@ def test_who_asks_without_a_context_of_its_own_asks_for_who_opened_the_session(
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_session_that_is_lost_in_the_middle_of_a_response(server: SocketProvider, spans: Spans, mode: str) -> None:
-    server.play(scripted("openai_realtime/broken_off", Peer.break_off))
+    server.play(following(messages("openai_realtime/broken_off"), Peer.break_off))
 
     async def main() -> None:
         async with aclient(server) as own, own.realtime.connect(model="gpt-realtime") as connection:
@@ -264,7 +234,7 @@ def test_a_session_that_is_lost_in_the_middle_of_a_response(server: SocketProvid
 
 
 def test_a_session_that_is_closed_in_the_middle_of_a_response(server: SocketProvider, spans: Spans) -> None:
-    server.play(scripted("openai_realtime/broken_off"))
+    server.play(following(messages("openai_realtime/broken_off")))
     converse(server, "sync realtime", "openai_realtime/broken_off", {"model": "gpt-realtime"})
     span = spans.one()
     assert (span[names.USAGE_STATUS], span[names.RESPONSE_ID]) == ("missing", FIRST)
@@ -273,7 +243,7 @@ def test_a_session_that_is_closed_in_the_middle_of_a_response(server: SocketProv
 
 def test_a_session_that_the_program_lets_go_of(server: SocketProvider, spans: Spans) -> None:
     done = threading.Event()
-    server.play(scripted("openai_realtime/broken_off", lambda _: done.set()))
+    server.play(following(messages("openai_realtime/broken_off"), lambda _: done.set()))
     connection = client(server).realtime.connect(model="gpt-realtime").enter()
     heard(connection, "openai_realtime/broken_off")
     assert done.wait(10)
@@ -283,8 +253,41 @@ def test_a_session_that_the_program_lets_go_of(server: SocketProvider, spans: Sp
     assert spans.one()[names.USAGE_STATUS] == "missing"
 
 
+AT_EXIT = """
+import sys
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+from spanledger.instrumentation import OpenAIInstrumentor
+
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(formatter=lambda span: span.to_json(indent=None))))
+OpenAIInstrumentor().instrument(tracer_provider=provider)
+import openai
+
+connection = openai.OpenAI(api_key="k", websocket_base_url=sys.argv[1]).realtime.connect(model="gpt-realtime").enter()
+connection.response.create()
+while connection.recv().type != "response.created":
+    pass
+"""
+
+
+def test_a_session_that_is_open_when_the_program_ends(server: SocketProvider) -> None:
+    skip_without_sessions()
+    server.play(following(messages("openai_realtime/broken_off")))
+    ran = subprocess.run(
+        [sys.executable, "-c", AT_EXIT, f"ws://{server.host}/v1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    span = json.loads(ran.stdout)["attributes"]
+    assert (span[names.USAGE_STATUS], span[names.RESPONSE_ID]) == ("missing", FIRST)
+
+
 def test_a_request_that_is_never_answered(server: SocketProvider, spans: Spans) -> None:
-    server.play(scripted("openai_realtime/unanswered"))
+    server.play(following(messages("openai_realtime/unanswered")))
     with attribute(tenant="asker"):
         converse(server, "sync realtime", "openai_realtime/unanswered", {"model": "gpt-realtime"})
     span = spans.one()
@@ -292,9 +295,9 @@ def test_a_request_that_is_never_answered(server: SocketProvider, spans: Spans) 
 
 
 def test_a_request_that_is_refused_costs_nothing(server: SocketProvider, spans: Spans) -> None:
-    server.play(scripted("openai_realtime/refused"))
+    server.play(following(messages("openai_realtime/refused")))
     converse(server, "sync realtime", "openai_realtime/refused", {"model": "gpt-realtime"})
-    refused, *others = attributes(spans)
+    refused, *others = spans.each()
     assert (refused[names.COST_STATUS], refused["error.type"]) == (
         "not_billed",
         "conversation_already_has_active_response",
@@ -329,7 +332,8 @@ def test_a_message_that_is_waited_for_in_vain_ends_nothing(server: SocketProvide
 
 
 def test_a_session_that_reconnects_is_watched_on(server: SocketProvider, spans: Spans) -> None:
-    server.play(scripted("openai_realtime/turns", Peer.break_off), scripted("openai_realtime/cancelled"))
+    lost = following(messages("openai_realtime/turns"), Peer.break_off)
+    server.play(lost, following(messages("openai_realtime/cancelled")))
     seen = []
     options: dict[str, Any] = {"on_reconnecting": lambda _: None, "initial_delay": 0.001}
     realtime = client(server).realtime
@@ -342,13 +346,13 @@ def test_a_session_that_reconnects_is_watched_on(server: SocketProvider, spans: 
             if seen.count("response.done") == 3:
                 break
     assert len(server.paths) == 2
-    assert [parts(span)["output_audio"] for span in attributes(spans)] == [91, 150, 36]
+    assert [parts(span)["output_audio"] for span in spans.each()] == [91, 150, 36]
 
 
 def test_what_the_user_said_is_transcribed_by_a_model_of_its_own(server: SocketProvider, spans: Spans) -> None:
-    server.play(scripted("openai_realtime/transcription_by_tokens"))
+    server.play(following(messages("openai_realtime/transcription_by_tokens")))
     converse(server, "sync realtime", "openai_realtime/transcription_by_tokens", {"model": "gpt-realtime"})
-    transcription, response = attributes(spans)
+    transcription, response = spans.each()
     assert (transcription[names.OPERATION], transcription[names.REQUEST_MODEL]) == (
         "transcription",
         "gpt-4o-transcribe",
@@ -360,9 +364,9 @@ def test_what_the_user_said_is_transcribed_by_a_model_of_its_own(server: SocketP
 
 def test_a_transcription_session_by_the_second(server: SocketProvider, spans: Spans) -> None:
     name = "openai_realtime/transcription_by_seconds"
-    server.play(scripted(name))
+    server.play(following(messages(name)))
     converse(server, "async realtime", name, {"model": "gpt-realtime", "extra_query": {"intent": "transcription"}})
-    found = attributes(spans)
+    found = spans.each()
     assert [span[names.COST] for span in found] == [
         "0.000920833333333333",  # 3.25 s at 1.02 an hour
         "0.001133333333333333",
@@ -375,7 +379,7 @@ def test_azure_names_the_deployment_and_the_session_its_model(
     server: SocketProvider, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called(monkeypatch, server, "")
-    server.play(scripted("openai_realtime/turns"))
+    server.play(following(messages("openai_realtime/turns")))
     azure = openai.AzureOpenAI(
         api_key=KEY,
         azure_endpoint=f"http://{server.host}",
@@ -384,7 +388,7 @@ def test_azure_names_the_deployment_and_the_session_its_model(
     )
     with azure.realtime.connect(model="my-voice") as connection:
         heard(connection, "openai_realtime/turns")
-    first, _ = attributes(spans)
+    first, _ = spans.each()
     assert (first[names.PROVIDER], first[names.REQUEST_MODEL]) == ("azure.ai.openai", "my-voice")
     assert first[names.RESPONSE_MODEL] == "gpt-realtime-2025-08-28"
     assert first[names.API_KEY_HASH] == hash_key(KEY)[0]
@@ -396,7 +400,7 @@ def test_a_compatible_server_is_told_by_its_host(
     server: SocketProvider, spans: Spans, monkeypatch: pytest.MonkeyPatch, host: str, name: str
 ) -> None:
     called(monkeypatch, server, host)
-    server.play(scripted("openai_realtime/cancelled"))
+    server.play(following(messages("openai_realtime/cancelled")))
     converse(server, "sync realtime", "openai_realtime/cancelled", {"model": "grok-voice"})
     assert (spans.one()[names.PROVIDER], spans.parts()["output_audio"]) == (name, 36)
 
@@ -406,10 +410,10 @@ RESPONSES = ["sync responses", "async responses", "sync beta.responses", "async 
 
 @pytest.mark.parametrize("mode", RESPONSES)
 def test_responses_over_a_websocket(server: SocketProvider, spans: Spans, mode: str) -> None:
-    server.play(scripted("openai_responses/responses"))
+    server.play(following(messages("openai_responses/responses")))
     events = converse(server, mode, "openai_responses/responses", {})
     assert [event.type for event in events] == [event["type"] for event in said("openai_responses/responses")]
-    first, second = attributes(spans)
+    first, second = spans.each()
     assert (first[names.OPERATION], first[names.REQUEST_MODEL]) == ("chat", "gpt-5.4")
     assert first[names.RESPONSE_MODEL] == "gpt-5.4-2026-03-05"
     assert parts(first) == {"cache_read": 600, "input": 400, "output_reasoning": 128, "output": 72}
@@ -419,7 +423,7 @@ def test_responses_over_a_websocket(server: SocketProvider, spans: Spans, mode: 
 
 def test_lanes_of_one_connection(server: SocketProvider, spans: Spans) -> None:
     sdk = pytest.importorskip("openai.lib.responses_websocket")
-    server.play(scripted("openai_responses/lanes"))
+    server.play(following(messages("openai_responses/lanes")))
     limits = sdk.ResponsesWebSocketLimits(
         max_lanes=8, max_events_per_lane=64, max_events=256, max_bytes_per_lane=1 << 20, max_bytes=1 << 22
     )
@@ -434,15 +438,15 @@ def test_lanes_of_one_connection(server: SocketProvider, spans: Spans) -> None:
             two.send({"type": "response.create", "model": "gpt-5.4-mini", "input": "Hi"})
         assert one.get_final_response(timeout=10).id.endswith("aaaa")
         assert two.get_final_response(timeout=10).id.endswith("bbbb")
-    found = {span[names.TENANT]: span for span in attributes(spans)}
+    found = {span[names.TENANT]: span for span in spans.each()}
     assert (parts(found["one"])["input"], parts(found["two"])["input"]) == (400, 100)
     assert parts(found["two"])["web_search"] == 1
 
 
 def test_a_refused_response_over_a_websocket(server: SocketProvider, spans: Spans) -> None:
-    server.play(scripted("openai_responses/refused"))
+    server.play(following(messages("openai_responses/refused")))
     converse(server, "sync responses", "openai_responses/refused", {})
-    refused, answered = attributes(spans)
+    refused, answered = spans.each()
     assert (refused[names.COST_STATUS], refused["error.type"]) == ("not_billed", "previous_response_not_found")
     assert answered[names.COST_STATUS] == "priced"
 
@@ -461,7 +465,7 @@ def test_a_refused_response_over_a_websocket(server: SocketProvider, spans: Span
 def test_a_live_session_is_billed_by_its_last_count_of_seconds(
     server: SocketProvider, spans: Spans, mode: str, options: dict[str, Any]
 ) -> None:
-    server.play(scripted("openai_live/session"))
+    server.play(following(messages("openai_live/session")))
     converse(server, mode, "openai_live/session", options)
     span = spans.one()
     assert json.loads(span[names.USAGE_PARTS], parse_float=str) == {"audio_second": "90.5"}
@@ -470,23 +474,23 @@ def test_a_live_session_is_billed_by_its_last_count_of_seconds(
 
 
 def test_a_live_session_that_is_closed_before_its_last_count(server: SocketProvider, spans: Spans) -> None:
-    server.play(scripted("openai_live/broken_off"))
+    server.play(following(messages("openai_live/broken_off")))
     converse(server, "sync live", "openai_live/broken_off", {})
     assert spans.one()[names.USAGE_STATUS] == "incomplete"
     assert json.loads(spans.one()[names.USAGE_PARTS], parse_float=str) == {"audio_second": "42.25"}
 
 
 def test_what_a_live_session_delegates_is_billed_apart(server: SocketProvider, spans: Spans) -> None:
-    server.play(scripted("openai_live/delegated_response"))
+    server.play(following(messages("openai_live/delegated_response")))
     converse(server, "async live", "openai_live/delegated_response", {})
-    delegated, session = attributes(spans)
+    delegated, session = spans.each()
     assert (delegated[names.RESPONSE_MODEL], parts(delegated)["web_search"]) == ("gpt-5.4-mini", 1)
     assert parts(session) == {"audio_second": 30}
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_translation_session_reports_no_usage(server: SocketProvider, spans: Spans, kind: str) -> None:
-    server.play(scripted("openai_translation/session"))
+    server.play(following(messages("openai_translation/session")))
     mode, model = f"{kind} realtime.translations", "gpt-realtime-translate"
     converse(server, mode, "openai_translation/session", {"model": model})
     span = spans.one()
@@ -497,7 +501,7 @@ def test_a_translation_session_reports_no_usage(server: SocketProvider, spans: S
 def test_sessions_that_are_open_when_we_are_taken_off_make_no_further_calls(
     server: SocketProvider, spans: Spans
 ) -> None:
-    server.play(scripted("openai_realtime/turns"))
+    server.play(following(messages("openai_realtime/turns")))
     with client(server).realtime.connect(model="gpt-realtime") as connection:
         connection.response.create()
         seen = [connection.recv() for _ in range(4)]
@@ -521,7 +525,7 @@ def test_nothing_is_raised_into_the_program(
         settings.cache_clear()
     else:
         monkeypatch.setattr(openai_realtime.Session, off, broken)
-    server.play(scripted("openai_realtime/broken_off"))
+    server.play(following(messages("openai_realtime/broken_off")))
     events = converse(server, "sync realtime", "openai_realtime/broken_off", {"model": "gpt-realtime"})
     assert len(events) == len(said("openai_realtime/broken_off"))
     assert len(spans.all()) == (off in ("sent", "received"))
@@ -536,142 +540,8 @@ def test_a_waist_that_is_not_there_is_one_warning(spans: Spans, caplog: pytest.L
     with caplog.at_level(logging.WARNING, "spanledger"):
         patch._hook_sessions(openai_patch._RESOURCES[0], changed)
         patch._hook_sessions(openai_patch._RESOURCES[3], older)
-        assert google_live.hook(ModuleType("google.genai.live"), Caller(GOOGLE_GENAI)) is None
     patch.remove()
     version = "its version is not one we know"
     assert [record.getMessage() for record in caplog.records] == [
         f"spanledger: {changed.__name__} has no RealtimeConnection.__init__: {version}; its sessions are not recorded",
-        f"spanledger: google.genai.live has no AsyncLive.connect: {version}; Live sessions are not recorded",
     ]
-
-
-# Gemini
-
-
-@pytest.fixture
-def plain_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """google-genai speaks TLS to any host; the server on loopback does not."""
-    connect = genai_live.ws_connect
-
-    def plain(uri: str, **options: Any) -> Any:
-        return connect(uri.replace("wss://", "ws://", 1), additional_headers=options["additional_headers"])
-
-    monkeypatch.setattr(genai_live, "ws_connect", plain)
-
-
-def gemini(server: SocketProvider, vertex: bool = False) -> genai.Client:
-    options = genai_types.HttpOptions(base_url=f"http://{server.host}")
-    if vertex:
-        return genai.Client(
-            vertexai=True, project="p", location="us-central1", credentials=_Credentials(), http_options=options
-        )
-    return genai.Client(api_key=KEY, http_options=options)
-
-
-class _Credentials:
-    token = "t"
-    valid = True
-    expired = False
-    quota_project_id = None
-
-
-def live_script(name: str, then: Callable[[Peer], None] = Peer.wait) -> Script:
-    def script(peer: Peer) -> None:
-        assert "setup" in peer.hear()
-        peer.say({"setupComplete": {}})
-        scripted(name, then)(peer)
-
-    return script
-
-
-async def live(own: genai.Client, name: str, model: str) -> list[Any]:
-    """What the program gets of the provider's messages, when it plays its side of a Live session."""
-    seen = []
-    async with own.aio.live.connect(model=model) as session:
-        for message in messages(name):
-            if "sent" not in message:
-                seen.append(await session._receive())
-            elif "tool_response" in message["sent"]:
-                await session.send_tool_response(
-                    function_responses=[genai_types.FunctionResponse(id="f1", name="lights", response={"ok": True})]
-                )
-            else:
-                with attribute(feature="asking"):
-                    await session.send_client_content(turns=genai_types.Content(parts=[genai_types.Part(text="Hi")]))
-    return seen
-
-
-LIVE = "gemini-2.5-flash-native-audio-preview-12-2025"
-
-
-@pytest.mark.usefixtures("plain_sockets")
-@pytest.mark.parametrize("vertex", [False, True])
-def test_each_turn_of_a_live_session_is_a_call(
-    server: SocketProvider, spans: Spans, monkeypatch: pytest.MonkeyPatch, vertex: bool
-) -> None:
-    called(monkeypatch, server, "")
-    server.play(live_script("gemini_live/turns"))
-    with attribute(tenant="opener"), spans.provider.get_tracer("program").start_as_current_span("open") as opening:
-        seen = asyncio.run(live(gemini(server, vertex), "gemini_live/turns", LIVE))
-    assert [message.server_content.turn_complete for message in seen] == [None, None, None, True, None, None, True]
-    first, second = attributes(spans)
-    assert parts(first) == {"input": 100, "input_audio": 43, "output": 0, "output_audio": 19}
-    assert parts(second) == {"input": 100, "input_audio": 81, "output": 0, "output_audio": 24}
-    assert [span[names.COST] for span in (first, second)] == [
-        "0.000407",  # (100 x 0.5 + 43 x 3 + 19 x 12) / 10^6
-        "0.000581",  # (100 x 0.5 + 81 x 3 + 24 x 12) / 10^6
-    ]
-    assert first[names.PROVIDER] == ("gcp.vertex_ai" if vertex else "gcp.gemini")
-    assert first.get(names.REGION, "") == ("us-central1" if vertex else "")
-    assert (first[names.REQUEST_MODEL], first[names.OPERATION]) == (LIVE, "chat")
-    assert first.get(names.API_KEY_HASH) == (None if vertex else hash_key(KEY)[0])
-    assert [span.get(names.FEATURE) for span in (first, second)] == ["asking", None]
-    assert [span[names.TENANT] for span in (first, second)] == ["opener", "opener"]
-    assert {span.parent.span_id for span in spans.all() if span.parent} == {opening.get_span_context().span_id}
-    assert "Hi" not in "".join(span.to_json() for span in spans.all())
-
-
-@pytest.mark.usefixtures("plain_sockets")
-def test_a_live_session_is_the_same_without_us(server: SocketProvider) -> None:
-    server.play(live_script("gemini_live/tool_call"))
-    alone = asyncio.run(live(gemini(server), "gemini_live/tool_call", LIVE))
-    spanned = genai_live.AsyncLive.connect
-    hooks = google_live.hook(genai_live, Caller(GOOGLE_GENAI))
-    assert hooks is not None
-    assert genai_live.AsyncLive.connect is not spanned
-    try:
-        assert asyncio.run(live(gemini(server), "gemini_live/tool_call", LIVE)) == alone
-    finally:
-        hooks.remove()
-    assert genai_live.AsyncLive.connect is spanned
-
-
-@pytest.mark.usefixtures("plain_sockets")
-def test_a_tool_call_of_a_live_session_is_a_call(server: SocketProvider, spans: Spans) -> None:
-    server.play(live_script("gemini_live/tool_call"))
-    asyncio.run(live(gemini(server), "gemini_live/tool_call", LIVE))
-    assert [parts(span) for span in attributes(spans)] == [{"input": 200, "output": 14}, {"input": 240, "output": 30}]
-
-
-@pytest.mark.usefixtures("plain_sockets")
-def test_a_live_session_that_is_lost_in_the_middle_of_a_turn(server: SocketProvider, spans: Spans) -> None:
-    server.play(live_script("gemini_live/broken_off", Peer.break_off))
-
-    async def main() -> None:
-        async with gemini(server).aio.live.connect(model=LIVE) as session:
-            async for _ in session.receive():
-                pass
-
-    with pytest.raises((genai.errors.APIError, ConnectionClosedError)):
-        asyncio.run(main())
-    span = spans.one()
-    assert (span[names.USAGE_STATUS], span["error.type"]) == ("incomplete", "ConnectionClosedError")
-    assert spans.parts() == {"input": 143, "output": 5}
-
-
-@pytest.mark.usefixtures("plain_sockets")
-def test_a_live_session_that_the_program_leaves_in_the_middle_of_a_turn(server: SocketProvider, spans: Spans) -> None:
-    server.play(live_script("gemini_live/broken_off"))
-    asyncio.run(live(gemini(server), "gemini_live/broken_off", LIVE))
-    assert (spans.one()[names.USAGE_STATUS], spans.parts()) == ("incomplete", {"input": 143, "output": 5})
-    assert "error.type" not in spans.one()

@@ -54,6 +54,17 @@ def load(name: str) -> dict[str, Any]:
     return fixture
 
 
+def messages(name: str) -> list[dict[str, Any]]:
+    """What is `sent` and `received` in a session."""
+    found: list[dict[str, Any]] = load(name)["messages"]
+    return found
+
+
+def said(name: str) -> list[dict[str, Any]]:
+    """What the provider says in a session."""
+    return [message["received"] for message in messages(name) if "received" in message]
+
+
 def reader_of(name: str, fixture: dict[str, Any]) -> SessionReader:
     return READERS[name.partition("/")[0]](fixture.get("model", ""))
 
