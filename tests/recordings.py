@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
+import logging
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +35,33 @@ def truth() -> dict[str, dict[str, Any]]:
         return {entry["id"]: entry for entry in map(json.loads, lines)}
 
 
-def driver() -> Any:
-    """The module that makes recorded calls through the real SDKs."""
+@contextmanager
+def replayed(driven: list[dict[str, Any]]) -> Iterator[tuple[Any, Callable[..., Any]]]:
+    """The server that answers for the providers, and what makes a recorded call through its real SDK.
+
+    Clients and proxies that the driver leaves in the process are taken away at the end.
+    """
     folder = str(SHARED / "replay")
     if folder not in sys.path:
         sys.path.insert(0, folder)
     import drive
 
-    return drive
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), drive.ReplayServer(driven) as server:
+        for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+            patch.setenv(name, "")
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield server, functools.partial(_drive, drive, server)
+        finally:
+            logging.disable(logging.NOTSET)
+            drive.forget_clients()
+            if "voyageai" in sys.modules:
+                sys.modules["voyageai"].proxy = None  # type: ignore[attr-defined]
+
+
+def _drive(drive: Any, server: Any, recording: dict[str, Any], **options: Any) -> Any:
+    return drive.drive(recording, server, **options)
 
 
 def readings(entry: Mapping[str, Any]) -> list[dict[str, int]]:
