@@ -155,6 +155,17 @@ def test_a_live_session_that_the_program_leaves_in_the_middle_of_a_turn(server: 
     assert "error.type" not in spans.one()
 
 
+def test_a_turn_that_is_never_answered(server: SocketProvider, spans: Spans) -> None:
+    server.play(following([{"sent": "setup"}, {"received": {"setupComplete": {}}}]))
+
+    async def main() -> None:
+        async with gemini(server).aio.live.connect(model=f"models/{LIVE}") as session:
+            await session.send_client_content(turns=genai_types.Content(parts=[genai_types.Part(text="Hi")]))
+
+    asyncio.run(main())
+    assert (spans.one()[names.USAGE_STATUS], spans.one()[names.REQUEST_MODEL]) == ("missing", LIVE)
+
+
 def test_a_waist_that_is_not_there_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "spanledger"):
         assert google_live.hook(ModuleType("google.genai.live"), Caller(GOOGLE_GENAI)) is None

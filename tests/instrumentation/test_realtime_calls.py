@@ -292,6 +292,8 @@ def test_a_request_that_is_never_answered(server: SocketProvider, spans: Spans) 
         converse(server, "sync realtime", "openai_realtime/unanswered", {"model": "gpt-realtime"})
     span = spans.one()
     assert (span[names.USAGE_STATUS], span[names.TENANT]) == ("missing", "asker")
+    assert span[names.REQUEST_MODEL] == "gpt-realtime-2025-08-28"
+    assert names.RESPONSE_MODEL not in span
 
 
 def test_a_request_that_is_refused_costs_nothing(server: SocketProvider, spans: Spans) -> None:

@@ -105,9 +105,11 @@ class Session:
                     call.broken(error)
             for name, unanswered in asked.items():
                 for each in unanswered:
-                    span = self._begin("chat", "", each)
+                    reading = self._reader.broken_off(name)
+                    span = self._begin("chat", reading.response_model, each)
+                    reading.response_model = ""
                     if span is not None:
-                        span.end(self._reader.broken_off(name), error=error)
+                        span.end(reading, error=error)
         except Exception:
             internal_error("reading a session")
 

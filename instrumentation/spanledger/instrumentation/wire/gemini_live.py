@@ -85,7 +85,8 @@ class Session:
     def broken_off(self, key: str) -> Reading:
         if key == _REQUEST or self._stream is None:
             self._asked = False
-            return Reading(usage=Tally().usage(None, why_missing="the session broke off before the turn's usage"))
+            usage = Tally().usage(None, why_missing="the session broke off before the turn's usage")
+            return Reading(usage=usage, response_model=self._model)
         return self._reading("the session broke off before the turn's usage")
 
     def _output(self) -> list[Step]:

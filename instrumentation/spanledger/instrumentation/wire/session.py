@@ -52,7 +52,7 @@ class SessionReader(Protocol):
         """What has been seen of a call that has not ended.
 
         Parameters:
-            key: the call's, or the name of a request that was never answered.
+            key: the call's, or the name of a request that was never answered: its reading has the model asked for.
         """
 
 
