@@ -333,6 +333,117 @@ def test_rerank(provider: Provider, spans: Spans) -> None:
     assert (span[names.COST_STATUS], span[names.COST]) == ("estimated", "0.004")  # 2 x 0.002
 
 
+AGENT = {"agentId": "AGENT12345", "agentAliasId": "ALIAS12345", "sessionId": "s-1", "inputText": "my secret diary?"}
+HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"
+
+
+def steps(*invocations: tuple[str, int, int], kind: str = "trace") -> list[bytes]:
+    """The trace of an agent that invoked models: its events, with a piece of the answer in between."""
+    events = []
+    for number, (model, asked, answered) in enumerate(invocations):
+        id = f"t-{number}"
+        usage = {"inputTokens": asked, "outputTokens": answered}
+        for step in (
+            {"modelInvocationInput": {"traceId": id, "foundationModel": model, "text": "hello"}},
+            {"modelInvocationOutput": {"traceId": id, "metadata": {"usage": usage}}},
+        ):
+            part = {"sessionId": "s-1", "trace": {"orchestrationTrace": step}}
+            node = {"nodeName": "n", "traceElements": {"agentTraces": [part]}}
+            events.append(event(kind, part if kind == "trace" else {"trace": {"nodeDependencyTrace": node}}))
+        if kind == "trace":
+            events.append(event("chunk", {"bytes": base64.b64encode(b"hello").decode()}))
+    return events
+
+
+def test_an_agents_model_invocations_are_lines(provider: Provider, spans: Spans) -> None:
+    client = make(provider, "bedrock-agent-runtime")
+    provider.say(streamed(*steps((HAIKU, 1000, 100), (CLAUDE, 2000, 300))))
+    response = client.invoke_agent(**AGENT, enableTrace=True)
+    assert type(response["completion"]) is EventStream
+    assert len(list(response["completion"])) == 6
+    span = spans.one()
+    assert spans.parts() == {"input": 1000, "output": 100}
+    assert (span[names.OPERATION], span[names.RESPONSE_MODEL]) == ("chat", HAIKU)
+    assert span[names.USAGE_STATUS] == "reported"
+    (line,) = json.loads(span[names.LINES])
+    assert (line["model"], line["parts"], line["status"]) == (CLAUDE, {"input": 2000, "output": 300}, "reported")
+    # 1000 x 0.25 + 100 x 1.25, and 1.1 x (2000 x 3 + 300 x 15), per million
+    assert (span[names.COST_STATUS], span[names.COST]) == ("priced", "0.011925")
+    told = spans.all()[0].to_json()
+    assert all(secret not in told for secret in ("diary", "hello"))
+
+
+def test_a_flows_agents(provider: Provider, spans: Spans) -> None:
+    client = make(provider, "bedrock-agent-runtime")
+    provider.say(streamed(*steps((HAIKU, 1000, 100), kind="flowTraceEvent")))
+    inputs = [{"content": {"document": "hello"}, "nodeName": "FlowInputNode", "nodeOutputName": "document"}]
+    flow = client.invoke_flow(flowIdentifier="FLOW123456", flowAliasIdentifier="ALIAS12345", inputs=inputs)
+    list(flow["responseStream"])
+    assert spans.parts() == {"input": 1000, "output": 100}
+
+
+def test_an_agent_that_is_left_early(provider: Provider, spans: Spans) -> None:
+    client = make(provider, "bedrock-agent-runtime")
+    provider.say(streamed(*steps((HAIKU, 1000, 100), (CLAUDE, 2000, 300))))
+    events = client.invoke_agent(**AGENT, enableTrace=True)["completion"]
+    for _ in range(2):
+        next(iter(events))
+    events.close()
+    assert spans.parts() == {"input": 1000, "output": 100}
+    assert spans.one()[names.USAGE_STATUS] == "incomplete"
+
+
+def test_an_agent_without_a_trace_may_be_billed(provider: Provider, spans: Spans) -> None:
+    client = make(provider, "bedrock-agent-runtime")
+    provider.say(streamed(event("chunk", {"bytes": base64.b64encode(b"hello").decode()})))
+    list(client.invoke_agent(**AGENT)["completion"])
+    if not hasattr(client, "invoke_inline_agent"):
+        pytest.skip("this botocore has no inline agents")
+    provider.say(streamed(event("chunk", {"bytes": base64.b64encode(b"hello").decode()})))
+    inline = client.invoke_inline_agent(
+        sessionId="s-1",
+        inputText="hello",
+        foundationModel=HAIKU,
+        instruction="Answer each question as well as you can.",
+    )
+    list(inline["completion"])
+    first, second = (dict(span.attributes or {}) for span in spans.all())
+    assert [span[names.USAGE_STATUS] for span in (first, second)] == ["missing", "missing"]
+    assert "enableTrace" in str(first[names.USAGE_REASONS])
+    assert (first[names.REQUEST_MODEL], second[names.REQUEST_MODEL]) == ("", HAIKU)
+
+
+def test_a_knowledge_base_reports_nothing(provider: Provider, spans: Spans) -> None:
+    client = make(provider, "bedrock-agent-runtime")
+    arn = f"arn:aws:bedrock:us-east-1::foundation-model/{HAIKU}"
+    provider.say(Answer({"sessionId": "s-1", "output": {"text": "hello"}, "citations": []}))
+    client.retrieve_and_generate(
+        input={"text": "hello"},
+        retrieveAndGenerateConfiguration={
+            "type": "KNOWLEDGE_BASE",
+            "knowledgeBaseConfiguration": {"knowledgeBaseId": "KB12345678", "modelArn": arn},
+        },
+    )
+    span = spans.one()
+    assert (span[names.OPERATION], span[names.REQUEST_MODEL]) == ("chat", arn)
+    assert span[names.COST_STATUS] == "usage_missing"
+
+
+def test_a_guardrail(client: Any, provider: Provider, spans: Spans) -> None:
+    units = {"topicPolicyUnits": 2, "contentPolicyUnits": 3, "wordPolicyUnits": 0}
+    provider.say(Answer({"action": "NONE", "outputs": [], "assessments": [], "usage": units}))
+    client.apply_guardrail(
+        guardrailIdentifier="guard12345", guardrailVersion="1", source="INPUT", content=[{"text": {"text": "hello"}}]
+    )
+    span = spans.one()
+    assert (span[names.OPERATION], span[names.REQUEST_MODEL]) == ("moderation", "guard12345")
+    assert json.loads(span[names.USAGE_UNMAPPED]) == {
+        "guardrail.topicPolicyUnits": 2,
+        "guardrail.contentPolicyUnits": 3,
+    }
+    assert span[names.COST_STATUS] == "unpriced"
+
+
 def test_throttling_is_not_billed(client: Any, provider: Provider, spans: Spans) -> None:
     error = {"message": "Too many requests", "__type": "ThrottlingException"}
     provider.say(Answer(error, status=429, headers={"x-amzn-errortype": "ThrottlingException"}))
@@ -452,11 +563,11 @@ def test_threads(client: Any, provider: Provider, spans: Spans) -> None:
 
 
 @asynccontextmanager
-async def aio(provider: Provider) -> AsyncIterator[Any]:
+async def aio(provider: Provider, service: str = "bedrock-runtime") -> AsyncIterator[Any]:
     session = pytest.importorskip("aiobotocore.session").get_session()
     given = options(provider)
     given["config"] = pytest.importorskip("aiobotocore.config").AioConfig(retries={"total_max_attempts": 1})
-    async with session.create_client("bedrock-runtime", **given) as client:
+    async with session.create_client(service, **given) as client:
         yield client
 
 
@@ -547,6 +658,18 @@ def test_async_ways_of_reading_a_body(provider: Provider, spans: Spans, how: str
 
     provider.say(Answer(GENERATED, headers=COUNTS))
     asyncio.run(main())
+
+
+def test_async_agent(provider: Provider, spans: Spans) -> None:
+    async def main() -> None:
+        async with aio(provider, "bedrock-agent-runtime") as client:
+            response = await client.invoke_agent(**AGENT, enableTrace=True)
+            assert len([event async for event in response["completion"]]) == 3
+
+    provider.say(streamed(*steps((HAIKU, 1000, 100))))
+    asyncio.run(main())
+    assert spans.parts() == {"input": 1000, "output": 100}
+    assert spans.one()[names.USAGE_STATUS] == "reported"
 
 
 def test_async_error(provider: Provider, spans: Spans) -> None:

@@ -46,7 +46,7 @@ AIOBOTOCORE = Sdk(
     patch="botocore",
     wire="bedrock",
     provider="aws.bedrock",
-    operations=("chat", "embeddings", "image_generation", "rerank", "text_completion"),
+    operations=("chat", "embeddings", "image_generation", "moderation", "rerank", "text_completion"),
 )
 ANTHROPIC = Sdk(
     name="anthropic",
@@ -71,7 +71,7 @@ BOTOCORE = Sdk(
     patch="botocore",
     wire="bedrock",
     provider="aws.bedrock",
-    operations=("chat", "embeddings", "image_generation", "rerank", "text_completion"),
+    operations=("chat", "embeddings", "image_generation", "moderation", "rerank", "text_completion"),
 )
 CEREBRAS = Sdk(
     name="cerebras",

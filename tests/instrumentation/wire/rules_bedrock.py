@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spanledger.pricing.usage import CONTRADICTORY, ESTIMATED, INCOMPLETE, Quantity
+from spanledger.pricing.usage import CONTRADICTORY, ESTIMATED, INCOMPLETE, REPORTED, Quantity
 
 
 def parts(**quantities: Quantity) -> dict[str, Quantity]:
@@ -53,9 +53,19 @@ PARTS: dict[str, dict[str, Quantity]] = {
     "bedrock/invoke_rerank_billed": {"search_unit": 1},
     "bedrock/invoke_exception": {"input": 392, "output": 1},
     "bedrock/rerank": {"search_unit": 1 + 1 + 1},
+    "bedrock/agent": {"input": 300, "output": 20},
+    "bedrock/agent_without_a_trace": {},
+    "bedrock/agent_exception": {"input": 1200, "output": 80},
+    "bedrock/flow": {"input": 700, "output": 40},
+    "bedrock/retrieve_and_generate": {},
+    "bedrock/guardrail": {},
 }
 
 STATUS = {
+    "bedrock/agent": INCOMPLETE,  # its end is the end of the stream, which only the patch sees
+    "bedrock/agent_exception": INCOMPLETE,
+    "bedrock/flow": INCOMPLETE,
+    "bedrock/guardrail": REPORTED,
     "bedrock/converse_cache_above_the_input": CONTRADICTORY,
     "bedrock/converse_cache_of_several_lifetimes": ESTIMATED,
     "bedrock/converse_names_that_differ": CONTRADICTORY,
@@ -67,6 +77,11 @@ STATUS = {
 }
 
 UNMAPPED: dict[str, dict[str, Quantity]] = {
+    "bedrock/guardrail": {
+        "guardrail.topicPolicyUnits": 2,
+        "guardrail.contentPolicyUnits": 2,
+        "guardrail.sensitiveInformationPolicyUnits": 1,
+    },
     "bedrock/converse_total_alone": {"totalTokens": 40},
     "bedrock/converse_unknown_fields": {"serverToolUsage.groundingRequests": 2, "videoTokens": 7},
     "bedrock/converse_guardrail": {
@@ -77,6 +92,9 @@ UNMAPPED: dict[str, dict[str, Quantity]] = {
 }
 
 OTHER: dict[str, dict[str, Any]] = {
+    "bedrock/agent": {"response_model": "anthropic.claude-3-haiku-20240307-v1:0"},
+    "bedrock/agent_exception": {"error": ("ThrottlingException", "Too many requests")},
+    "bedrock/flow": {"response_model": "anthropic.claude-3-5-sonnet-20240620-v1:0"},
     "bedrock/converse_cache": {"finish_reasons": ("end_turn",), "response_model": "", "response_id": ""},
     "bedrock/converse_tier": {"service_tier": "flex", "processing": "optimized"},
     "bedrock/converse_tier_of_the_request": {"service_tier": "priority", "processing": ""},

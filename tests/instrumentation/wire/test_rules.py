@@ -204,6 +204,10 @@ STATUS = {
 """Where it is neither `reported` with parts nor `missing` without."""
 
 LINES: dict[str, list[tuple[str, dict[str, Quantity]]]] = {
+    "bedrock/agent": [  # the third names no model in the trace: the request's
+        ("anthropic.claude-3-5-sonnet-20240620-v1:0", {"input": 1200, "output": 80}),
+        ("anthropic.claude-3-5-sonnet-20240620-v1:0", {"input": 1500, "output": 90}),
+    ],
     "openai/responses_image_tool": [
         ("gpt-image-1", {"cache_read": 20, "cache_read_image": 0, "input": 60 - 20 - 10, "input_image": 10,
                          "output": 0, "output_image": 4160})

@@ -38,7 +38,7 @@ from spanledger.instrumentation.patches import WaistNotFound
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.stream import BodyReader, Watch
-from spanledger.instrumentation.wire import bedrock_invoke, bedrock_rerank
+from spanledger.instrumentation.wire import bedrock_agents, bedrock_invoke, bedrock_rerank
 from spanledger.instrumentation.wire.endpoints import Endpoint, find
 from spanledger.instrumentation.wire.reading import Reading
 from spanledger.pricing.book import default_book
@@ -54,7 +54,7 @@ class Operation(NamedTuple):
 
     Attributes:
         service: botocore's name of the service.
-        path: the last segment of its path, see `wire/endpoints.py`.
+        path: what `wire/endpoints.py` knows it by: the last segment of its path, or a name of ours.
         stream: where the response holds an event stream; empty if it holds none.
     """
 
@@ -69,6 +69,13 @@ _OPERATIONS = {
     "InvokeModel": Operation("bedrock-runtime", "invoke"),
     "InvokeModelWithResponseStream": Operation("bedrock-runtime", "invoke-with-response-stream", stream="body"),
     "Rerank": Operation("bedrock-agent-runtime", "rerank"),
+    "InvokeAgent": Operation("bedrock-agent-runtime", "agent", stream="completion"),
+    "InvokeInlineAgent": Operation("bedrock-agent-runtime", "agent", stream="completion"),
+    "InvokeFlow": Operation("bedrock-agent-runtime", "agent", stream="responseStream"),
+    "RetrieveAndGenerate": Operation("bedrock-agent-runtime", "knowledge-base"),
+    "RetrieveAndGenerateStream": Operation("bedrock-agent-runtime", "knowledge-base", stream="stream"),
+    "ApplyGuardrail": Operation("bedrock-runtime", "guardrail"),
+    "InvokeGuardrailChecks": Operation("bedrock-runtime", "guardrail"),
 }
 
 _MAYBE_BILLED = frozenset({"HTTPClientError", "IncompleteReadError", "ResponseParserError"})
@@ -190,7 +197,11 @@ class Patch:
             if not is_instrumentation_enabled():
                 return None
             parameters = mapping(parameters)
-            model = bedrock_rerank.model_of(parameters) or text(parameters.get("modelId"))
+            model = (
+                text(parameters.get("modelId"))
+                or bedrock_rerank.model_of(parameters)
+                or bedrock_agents.model_of(parameters)
+            )
             path, request = operation.path, parameters
             if path.startswith("invoke"):
                 request = _json(parameters.get("body"))
@@ -386,7 +397,7 @@ def _watched(messages: Iterator[Any], watch: _Watch) -> Iterator[Any]:
     except BaseException as error:
         watch.broken(error)
         raise
-    watch.closed()
+    _ended(watch)
 
 
 async def _async_watched(messages: AsyncIterator[Any], watch: _Watch) -> AsyncIterator[Any]:
@@ -402,6 +413,13 @@ async def _async_watched(messages: AsyncIterator[Any], watch: _Watch) -> AsyncIt
     except BaseException as error:
         watch.broken(error)
         raise
+    _ended(watch)
+
+
+def _ended(watch: _Watch) -> None:
+    """The stream has come to its own end, which is the last word of some."""
+    if getattr(watch.reader, "ends_with_the_events", False):
+        watch.reader.finished = True
     watch.closed()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from spanledger.instrumentation.wire import (
     anthropic_complete,
     anthropic_messages,
+    bedrock_agents,
     bedrock_converse,
     bedrock_invoke,
     bedrock_rerank,
@@ -93,6 +94,9 @@ _POST: dict[str, dict[tuple[str, str] | str, Endpoint]] = {
         "invoke": _INVOKE,
         "invoke-with-response-stream": _INVOKE,
         "rerank": Endpoint("rerank", bedrock_rerank.read, bedrock_rerank.Stream),
+        "agent": Endpoint("chat", bedrock_agents.read, bedrock_agents.Stream),
+        "knowledge-base": Endpoint("chat", bedrock_agents.read, bedrock_converse.Stream),
+        "guardrail": Endpoint("moderation", bedrock_agents.read_guardrail, bedrock_converse.Stream),
     },
     "cohere": {
         "chat": Endpoint("chat", cohere.read, cohere.Stream),
