@@ -5,14 +5,21 @@ FUZZ ?= 100000
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SDKS := .venv-sdks
 
-.PHONY: demo test e2e fuzz lint types docs bench clean
+.PHONY: demo test e2e test-litellm drift fuzz lint types docs bench clean
 
 demo: $(INSTALLED)  ## Example program against a stand-in of the providers, and its cost by model
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(INSTALLED)  ## All tests
 	$(BIN)/pytest
+
+test-litellm: $(INSTALLED)  ## litellm's tests, in an environment of their own: it may want another openai than .venv has
+	scripts/check-sdk-drift litellm --newest --keep --cache $(SDKS)
+
+drift: $(INSTALLED)  ## Each SDK's tests with its oldest and its newest version, each in an environment of its own
+	scripts/check-sdk-drift --jobs 2
 
 e2e: $(INSTALLED)  ## Real OpenTelemetry Collector, Jaeger and Node.js programs; needs Go, and builds them once
 	@set -e; for each in otelcol jaeger docker-compose; do e2e/build.sh $$each >/dev/null; done
@@ -36,7 +43,7 @@ bench: $(INSTALLED)
 
 clean:
 	-[ ! -x $(BIN)/spanledger ] || SPANLEDGER_HOME=.demo $(BIN)/spanledger down
-	rm -rf $(VENV) .demo site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SDKS) .demo site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "spanledger needs Python 3.10 or newer, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
