@@ -27,6 +27,8 @@ HAS_NODE = shutil.which("node") is not None
 PATIENCE_S = 90.0
 """How long anything may take before a test fails; much longer than it does take."""
 
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
 
 def built(name: str) -> Path:
     """A program that e2e/build.sh builds, or has built before."""
@@ -46,7 +48,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENC
 def fetch(url: str) -> bytes | None:
     """What a loopback URL answers; None while it does not, or not well."""
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+        with _OPENER.open(url, timeout=PATIENCE_S) as answer:
             return bytes(answer.read())
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return None
@@ -207,6 +209,13 @@ class Stack:
         )
         assert {each: len(found) for each, found in rows.items() if len(found) != 1} == {}
         return {each: found[0] for each, found in rows.items()}
+
+    def send(self, request: bytes) -> None:
+        """Send an OTLP request, in protobuf, to the Collector by HTTP."""
+        headers = {"Content-Type": "application/x-protobuf"}
+        post = urllib.request.Request(f"http://127.0.0.1:{self.otlp_http}/v1/traces", request, headers)
+        with _OPENER.open(post, timeout=PATIENCE_S) as answer:
+            assert answer.status == 200
 
     def settled(self) -> None:
         """Let spanledger load every journal of its home and settle what it has."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
+import uuid
 from decimal import Decimal
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from e2e.stack import HAS_NODE, Stack, cost, node_program, python_program, wait_until
 from e2e.variants import variant
+from spanledger.service.collector.settings import CollectorSettings
 
 needs_node = pytest.mark.skipif(not HAS_NODE, reason="Node.js is not on this machine")
 
@@ -102,3 +107,33 @@ def test_tail_sampling_thins_what_jaeger_gets_and_never_the_ledger(tmp_path, sta
         wait_until(lambda: stack.decided() >= calls, "the Collector has decided on all traces")
         assert stack.bill("tail-sampled")[0] == calls
         assert len(stack.shown(program.service)) < calls
+
+
+def test_a_batch_larger_than_spanledger_takes_at_once_arrives(stack):
+    calls, prompt = 500, "x" * 60_000
+    ids = [f"chatcmpl-{uuid.uuid4().hex}" for _ in range(calls)]
+    now = time.time_ns()
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = "large"
+    scope = resource.scope_spans.add()
+    scope.scope.name = "large"
+    for each in ids:
+        span = scope.spans.add(name="chat gpt-5-mini", start_time_unix_nano=now, end_time_unix_nano=now + 10**9)
+        span.trace_id, span.span_id = os.urandom(16), os.urandom(8)
+        texts = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.response.model": "gpt-5-mini-2025-08-07",
+            "gen_ai.response.id": each,
+            "gen_ai.input.messages": prompt,
+        }
+        for name, text in texts.items():
+            span.attributes.add(key=name).value.string_value = text
+        for name, number in {"gen_ai.usage.input_tokens": 15_000, "gen_ai.usage.output_tokens": 10}.items():
+            span.attributes.add(key=name).value.int_value = number
+    body = request.SerializeToString()
+    assert len(body) > CollectorSettings().max_request_bytes
+    stack.send(body)
+    assert len(stack.one_row_each(ids)) == calls
+    stack.traces("large", ids)
