@@ -217,10 +217,11 @@ def _try(name: str, endpoint: Endpoint, streams: bool) -> tuple[Tried, list[str]
     """What one reader made of mutated answers, and some that it should have read otherwise."""
     chance = random.Random(f"20260101 {name}")
     own = [f for f in FIXTURES if name in (_name(f.endpoint.read), _name(f.endpoint.stream_reader))]
+    assert own, f"{name} has no fixture in {fixtures.FOLDER}"
     tried = Tried()
     examples: list[str] = []
     while tried.answers < max(MUTATIONS // len(readers()), 1):
-        fixture = chance.choice(own if own and chance.random() < 0.9 else FIXTURES)
+        fixture = chance.choice(own if chance.random() < 0.9 else FIXTURES)
         answer, request = _mutated(fixture, streams, chance)
         if answer is None:
             continue
@@ -255,6 +256,8 @@ def _mutated(fixture: fixtures.Fixture, streams: bool, chance: random.Random) ->
             answer = copy.deepcopy(answer)
     if answer is None:
         return None, request
+    if streams:
+        answer = [_parsed(event) for event in answer]
     for _ in range(chance.randint(1, 4)):
         documents = [part for part in (request, answer, answer, answer) if part]
         if documents:
@@ -275,6 +278,14 @@ def _mutated(fixture: fixtures.Fixture, streams: bool, chance: random.Random) ->
         answer = chance.choice(HOSTILE)
         return (answer, request) if answer is not None else ({}, request)
     return answer, request
+
+
+def _parsed(event: Any) -> Any:
+    """An event that a fixture has as a line, as JSON if it is that: its inside can be changed then."""
+    try:
+        return json.loads(event.removeprefix("data:")) if isinstance(event, str) else event
+    except ValueError:
+        return event
 
 
 def _deep(levels: int = 250) -> Any:
@@ -311,10 +322,12 @@ def _places(document: Any) -> Any:
 
 def _streamed(endpoint: Endpoint, request: Any, events: Any, chance: random.Random) -> Reading:
     reader = endpoint.stream_reader(request)
+    start = chance.choice(("data: ", "data:", ""))  # server-sent events, or lines of JSON
+    separators = chance.choice(((",", ":"), (", ", ": ")))
     for event in events:
-        line = (event if isinstance(event, str) else f"data: {json.dumps(event)}").encode(errors="replace")
-        if chance.random() < 0.1:
-            line = line.removeprefix(b"data: ")
+        line = (event if isinstance(event, str) else start + json.dumps(event, separators=separators)).encode(
+            errors="replace"
+        )
         if chance.random() < 0.05:
             line = line[: chance.randrange(len(line) + 1)]
         elif chance.random() < 0.05 and line:
