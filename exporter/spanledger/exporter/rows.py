@@ -82,7 +82,7 @@ def read(span: ReadableSpan) -> list[Row]:
     context = span.context
     if scope is None or context is None:
         return []
-    dialect = dialect_of(scope.name, span.attributes)
+    dialect = dialect_of(scope.name, span.attributes, scope.version)
     if dialect is None:
         return []
     attributes = dialect.read(span.attributes.copy())  # type: ignore[union-attr] # a MappingProxyType

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from spanledger import attributes as names
 from spanledger.exporter import dialects
@@ -115,3 +118,22 @@ def _seconds(scope: str, attributes: Mapping[str, Any]) -> float:
     for _ in range(10_000):
         dialect_of(scope, attributes)
     return time.perf_counter() - begun
+
+
+def test_a_rows_counting_depends_on_the_version_of_its_scope(ended: Ended, book: Book) -> None:
+    """openinference-instrumentation-anthropic before 1.0 does not tell what a stream cached."""
+    span = ended(dict(test_openinference.CALL), scope="openinference.instrumentation.anthropic")
+    for version, status in (("0.1.20", "estimated"), ("3.1.0", "reported")):
+        span._instrumentation_scope = InstrumentationScope("openinference.instrumentation.anthropic", version)
+        attributes = {name: value for name, value in test_openinference.CALL.items() if "cache" not in name}
+        span._attributes = attributes
+        (row,) = encode(span).splitlines()
+        assert json.loads(row)["usage_status"] == status
+
+
+def test_the_collectors_filter_lets_every_mark_through() -> None:
+    config = (Path(__file__).parents[3] / "collector-config.yaml").read_text("utf-8")
+    patterns = re.findall(r"\(gen_ai\|[^)]*\)\[[^]]*\]", config)
+    assert patterns
+    for pattern in patterns:
+        assert [mark for mark in MARKS if not re.match(pattern, mark)] == []

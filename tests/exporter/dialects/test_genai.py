@@ -416,3 +416,24 @@ def test_content_is_not_kept() -> None:
         "gen_ai.tool.call.arguments": secret,
     }
     assert secret not in str(read(UNKNOWN, {**unknown(input_tokens=1), **content}))
+
+
+def test_interactions_count_thoughts_on_top() -> None:
+    """opentelemetry-instrumentation-google-genai 1.3b0."""
+    interaction = {
+        "gen_ai.operation.name": "interactions.create",
+        "gen_ai.provider.name": "gemini",
+        "gen_ai.request.model": "gemini-2.5-flash",
+        "gen_ai.usage.input_tokens": 9,
+        "gen_ai.usage.output_tokens": 13,
+        "gen_ai.usage.reasoning.output_tokens": 207,
+        "gen_ai.usage.text.input_tokens": 9,
+    }
+    found = read("opentelemetry.instrumentation.google_genai", interaction)
+    assert found is not None
+    assert (found[names.OPERATION], found[names.USAGE_STATUS]) == ("chat", "reported")
+    assert parts("opentelemetry.instrumentation.google_genai", interaction) == {
+        "input": 9,
+        "output_reasoning": 207,
+        "output": 13,
+    }

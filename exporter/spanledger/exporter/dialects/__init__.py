@@ -57,7 +57,7 @@ _EMITTERS: Final = (
         "opentelemetry.instrumentation.botocore.bedrock-runtime", "genai", ANOTHER_INSTRUMENTATION, "read_botocore"
     ),
     _Emitter("opentelemetry.instrumentation.genai", "genai", ANOTHER_INSTRUMENTATION),
-    _Emitter("opentelemetry.instrumentation.google_genai", "genai", ANOTHER_INSTRUMENTATION),
+    _Emitter("opentelemetry.instrumentation.google_genai", "genai", ANOTHER_INSTRUMENTATION, "read_google"),
     _Emitter("opentelemetry.instrumentation.openai_v2", "genai", ANOTHER_INSTRUMENTATION, "read_without_cache"),
     _Emitter("opentelemetry.util.genai", "genai", ANOTHER_INSTRUMENTATION),
     _Emitter("@opentelemetry/instrumentation-openai", "genai", ANOTHER_INSTRUMENTATION, "read_without_cache"),

@@ -118,6 +118,13 @@ def read(attributes: Attributes) -> Attributes | None:
     return read_by(attributes, WORDS, Rule(INSIDE))
 
 
+def read_google(attributes: Attributes) -> Attributes | None:
+    """OpenTelemetry's instrumentation of google-genai: in Interactions, thoughts come on top of the output."""
+    if attributes.get(names.OPERATION) == "interactions.create":
+        return call(attributes, WORDS, "chat", Rule(INSIDE, reasoning=ON_TOP))
+    return read_by(attributes, WORDS, Rule(INSIDE))
+
+
 def read_unknown(attributes: Attributes) -> Attributes | None:
     """A scope that nobody knows: the conventions say that the input *should* include cached tokens, no more."""
     return read_by(attributes, WORDS, Rule(NOT_KNOWN, reasoning=NOT_KNOWN))
