@@ -365,10 +365,9 @@ def test_on_an_event_loop_a_slow_disk_is_left_to_the_thread(folder: Path, monkey
     assert rows_in(folder) == ids(1, 3, 2, 2)
 
 
-def test_a_full_segment_rings_for_the_thread(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_segment_rings_for_the_thread(folder: Path) -> None:
     rung: list[bool] = []
-    journal = Journal(folder, wake=lambda: rung.append(True))
-    monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 3 * len(row(1)))
+    journal = Journal(folder, wake=lambda: rung.append(True), segment_bytes=3 * len(row(1)))
     journal.append(row(1))
     journal.append(row(2))
     assert not rung

@@ -25,7 +25,7 @@ from spanledger.exporter.private import home_folder, private_folder
 logger = logging.getLogger("spanledger")
 
 SEGMENT_BYTES = 4 * 2**20
-"""A segment of this size is sealed at once: a block is one insert."""
+"""A program's segment of this size is sealed at once: a block is one insert."""
 
 HELD_BYTES = 16 * 2**20
 """So much waits in memory while the disk takes nothing; beyond it rows are lost, counted and said aloud."""
@@ -60,13 +60,17 @@ class Journal:
         sealed: names of the blocks that this process has sealed; whoever sees one gone removes it here.
     """
 
-    def __init__(self, folder: Path, wake: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, folder: Path, wake: Callable[[], None] = lambda: None, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
         """
         Parameters:
             folder: made, mode 0700, on first use.
             wake: called when sealing or writing should not wait for the next interval; must not block.
+            segment_bytes: a segment of this size is sealed at once.
         """
         self.folder = folder
+        self.segment_bytes = segment_bytes
         self.lost = 0
         self.sealed: set[str] = set()
         self._wake = wake
@@ -135,7 +139,7 @@ class Journal:
         segment.inflight.pop()
         if written == len(lines):
             self._failing = False
-            if segment.size >= SEGMENT_BYTES:
+            if segment.size >= self.segment_bytes:
                 self._wake()
             return True
         failure = failure or OSError("the disk took only a part")
@@ -202,7 +206,7 @@ class Journal:
     def urgent(self) -> bool:
         """The active segment is full, or damaged."""
         segment = self._segment
-        return segment is not None and (segment.size >= SEGMENT_BYTES or segment.torn)
+        return segment is not None and (segment.size >= self.segment_bytes or segment.torn)
 
     def _first_segment(self) -> Segment:
         with self._opening:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spanledger.exporter.journal import Journal, adopt, blocks, locked, read, reject
+from spanledger.exporter.journal import SEGMENT_BYTES, Journal, adopt, blocks, locked, read, reject
 from spanledger.failures import internal_error
 from spanledger.pricing import handoff
 from spanledger.settings import settings
@@ -175,14 +175,15 @@ async def aflush(timeout: float = 10.0) -> None:
 class Shipper:
     """A process's journal, and the thread that seals and sends it; the thread starts with the first row."""
 
-    def __init__(self, home: Path, url: str = "", interval: float = 2.0) -> None:
+    def __init__(self, home: Path, url: str = "", interval: float = 2.0, segment_bytes: int = SEGMENT_BYTES) -> None:
         """
         Parameters:
             home: the folder whose `journal` is written.
             url: ClickHouse to send to; empty: others load the journal.
             interval: seconds between sealing and sending.
+            segment_bytes: rows of this size are sealed at once.
         """
-        self.journal = Journal(home / "journal", self._ring)
+        self.journal = Journal(home / "journal", self._ring, segment_bytes)
         self._home = home
         self._url = url
         self._interval = interval

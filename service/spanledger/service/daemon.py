@@ -33,6 +33,8 @@ logger = logging.getLogger("spanledger")
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 _MAX_PAUSE_SECONDS = 30.0
+_SETTLING_SHARE = 20.0
+"""Settling rests so many times as long as it took: with many rows it would else keep rows from being loaded."""
 
 
 class ServiceError(RuntimeError):
@@ -165,16 +167,20 @@ def run(home: Path, up: Callable[[], None], stopping: threading.Event, ports: Po
             collector = _collector(home) if ports.collector else None
             up()
             pause, trouble = interval, ""
+            settle_at, unsettled = 0.0, False
             while not stopping.wait(pause):
                 try:
+                    if collector is not None and collector.ended:
+                        collector = _another(collector, home)
                     if engine.endpoint() is None:
                         client.close()
                         client = _open(home, engine, ports)
-                    if load_journal(home, client).blocks:
+                    unsettled |= load_journal(home, client).blocks > 0
+                    began = time.monotonic()
+                    if unsettled and began >= settle_at:
                         settle(client)
-                    if collector is not None and collector.ended:
-                        logger.error("the collector has ended, starting another")
-                        collector = _collector(home)
+                        ended = time.monotonic()
+                        settle_at, unsettled = ended + _SETTLING_SHARE * (ended - began), False
                     if trouble:
                         logger.warning("the service works again")
                     pause, trouble = interval, ""
@@ -215,6 +221,16 @@ def _collector(home: Path) -> Child | None:
     from spanledger.service.collector.settings import load
 
     return Child(home) if load(settings(), os.environ).enabled else None
+
+
+def _another(ended: Child, home: Path) -> Child | None:
+    """A collector in place of one that has ended; still that one where none starts, for the next time to try."""
+    logger.error("the collector has ended, starting another")
+    try:
+        return _collector(home)
+    except Exception as error:
+        logger.error("no other starts: %s", error)
+        return ended
 
 
 @contextmanager

@@ -74,8 +74,8 @@ class CollectorSettings:
     workers: int = field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)))
     max_request_bytes: int = 16 * MIB
     max_decompressed_bytes: int = 64 * MIB
-    max_requests: int = 64
-    max_held_bytes: int = 64 * MIB
+    max_requests: int = 32
+    max_held_bytes: int = 32 * MIB
     max_attributes: int = 4096
     max_attribute_length: int = 64 * 2**10
     max_journal_bytes: int = 4096 * MIB
