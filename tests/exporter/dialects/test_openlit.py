@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from spanledger import attributes as names
@@ -92,3 +93,18 @@ def test_its_own_operations() -> None:
 def test_how_far_each_is_believed() -> None:
     ranks = {scope: getattr(dialect_of(scope), "rank", None) for scope in (OPENAI, "openlit.instrumentation.crewai")}
     assert ranks == {OPENAI: ANOTHER_INSTRUMENTATION, "openlit.instrumentation.crewai": A_FRAMEWORK}
+
+
+def test_coheres_billed_units_hold_no_cache() -> None:
+    cohere = {
+        **CALL,
+        "gen_ai.provider.name": "cohere",
+        "gen_ai.usage.input_tokens": 377.0,
+        "gen_ai.usage.cache_read.input_tokens": 576.0,
+        "gen_ai.usage.output_tokens": 90.0,
+    }
+    scope = "openlit.instrumentation.cohere"
+    assert parts(scope, cohere) == {"input": 377, "output": 90}
+    found = a_call(scope, cohere)
+    assert json.loads(found[names.USAGE_UNMAPPED]) == {"gen_ai.usage.cache_read.input_tokens": 576}
+    assert found[names.USAGE_STATUS] == "reported"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from itertools import takewhile
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from spanledger import attributes as names
 from spanledger.exporter.dialects.dialect import (
@@ -90,6 +90,7 @@ _EMITTERS: Final = (
     ),
     _Emitter("openlit.instrumentation.anthropic", "openlit", ANOTHER_INSTRUMENTATION, "read_anthropic"),
     _Emitter("openlit.instrumentation.bedrock", "openlit", ANOTHER_INSTRUMENTATION, "read_bedrock"),
+    _Emitter("openlit.instrumentation.cohere", "openlit", ANOTHER_INSTRUMENTATION, "read_cohere"),
     _Emitter("openlit.instrumentation.google_ai_studio", "openlit", ANOTHER_INSTRUMENTATION, "read_gemini"),
     _Emitter("openlit.instrumentation.litellm", "openlit", A_GATEWAY, "read_unknown"),
     _Emitter("openlit", "openlit", A_FRAMEWORK, "read_unknown"),
@@ -148,14 +149,19 @@ _PLUMBING: Final = ("opentelemetry.instrumentation.", "@opentelemetry/instrument
 """Where the scopes of OpenTelemetry's own instrumentations begin: those that are no `_Emitter` emit no LLM spans."""
 
 _ANY_MARK: Final = frozenset(MARKS)
-_NOTHING: Final[Attributes] = {}
 
-_by_scope: dict[tuple[str, str], Dialect | None] = {}
-_not_known: dict[tuple[str, str], None] = {}
+_NEW: Final = object()
+_NOT_KNOWN: Final = object()
+_BY_VERSION: Final = object()
+
+_by_scope: dict[str, Any] = {}
+"""Scope -> its dialect, None where it emits no LLM spans, or one of the objects above."""
+
+_by_version: dict[tuple[str, str], Dialect | None] = {}
 _loaded: dict[tuple[str, int, str], Dialect] = {}
 
 
-def dialect_of(scope: str, attributes: Attributes | None = _NOTHING, version: str | None = "") -> Dialect | None:
+def dialect_of(scope: str, attributes: Attributes | None = None, version: str | None = None) -> Dialect | None:
     """The dialect of a span, or None where it is no LLM span that anybody knows.
 
     Parameters:
@@ -163,24 +169,37 @@ def dialect_of(scope: str, attributes: Attributes | None = _NOTHING, version: st
         attributes: the span's, looked at only where the scope is not known.
         version: that of the scope; without one the emitter's newest is taken.
     """
-    key = (scope, version or "")
-    try:
-        return _by_scope[key]
-    except KeyError:
-        pass
-    if key not in _not_known:
-        if len(_by_scope) + len(_not_known) >= 1000:
-            _by_scope.clear()
-            _not_known.clear()
-        emitter = _emitter_of(*key)
-        if emitter is not None:
-            return _by_scope.setdefault(key, _load(emitter.module, emitter.rank, emitter.reader))
-        if scope.startswith(_PLUMBING):
-            return _by_scope.setdefault(key, None)
-        _not_known[key] = None
-    if not attributes or _ANY_MARK.isdisjoint(attributes):
-        return None
-    return next(_load(module, rank, reader) for mark, module, rank, reader in _MARKS if mark in attributes)
+    found: Any = _by_scope.get(scope, _NEW)
+    if found is _NEW:
+        found = _learn(scope)
+    if found is _NOT_KNOWN:
+        if not attributes or _ANY_MARK.isdisjoint(attributes):
+            return None
+        return next(_load(module, rank, reader) for mark, module, rank, reader in _MARKS if mark in attributes)
+    if found is _BY_VERSION:
+        key = (scope, version or "")
+        found = _by_version.get(key, _NEW)
+        if found is _NEW:
+            if len(_by_version) >= 1000:
+                _by_version.clear()
+            found = _by_version.setdefault(key, _load_emitter(_emitter_of(scope, version or "")))
+    dialect: Dialect | None = found
+    return dialect
+
+
+def _learn(scope: str) -> Any:
+    if len(_by_scope) >= 1000:
+        _by_scope.clear()
+    emitter = _emitter_of(scope, "")
+    if emitter is None:
+        return _by_scope.setdefault(scope, None if scope.startswith(_PLUMBING) else _NOT_KNOWN)
+    if any(each.before for each in _EMITTERS if each.scope == emitter.scope):
+        return _by_scope.setdefault(scope, _BY_VERSION)
+    return _by_scope.setdefault(scope, _load_emitter(emitter))
+
+
+def _load_emitter(emitter: _Emitter | None) -> Dialect | None:
+    return None if emitter is None else _load(emitter.module, emitter.rank, emitter.reader)
 
 
 def _emitter_of(scope: str, version: str) -> _Emitter | None:

@@ -180,15 +180,19 @@ def read_xais_own(attributes: Attributes) -> Attributes | None:
 
 
 def read_mistrals_own(attributes: Attributes) -> Attributes | None:
-    """The `mistralai` package's own tracing: an agent's answer is one call, its `chat` spans are parts of it."""
+    """The `mistralai` package's own tracing: an agent's answer is one call, its `chat` spans are parts of it.
+
+    It knows one of the two names by which Mistral tells what was cached.
+    """
     operation = attributes.get(names.OPERATION)
+    rule = Rule(INSIDE, tells_cache=False)
     if operation == "invoke_agent" and attributes.get("gen_ai.usage.output_tokens") is not None:
-        return call(attributes, _MISTRALS_OWN, "chat", Rule(INSIDE))
+        return call(attributes, _MISTRALS_OWN, "chat", rule)
     if "http.request.method" not in attributes and operation not in SURROUNDINGS:
         return None
     if "mistral_ai.ocr.usage.pages_processed" in attributes:
         return call(attributes, _MISTRALS_OWN, "ocr", Rule(INSIDE))
-    return read_by(attributes, _MISTRALS_OWN, Rule(INSIDE))
+    return read_by(attributes, _MISTRALS_OWN, rule)
 
 
 def read_by(

@@ -10,7 +10,7 @@ from typing import Final
 
 from spanledger import attributes as names
 from spanledger.exporter.dialects import genai
-from spanledger.exporter.dialects.call import OPERATIONS, call, words
+from spanledger.exporter.dialects.call import OPERATIONS, Words, call, words
 from spanledger.exporter.dialects.counting import INSIDE, NOT_KNOWN, ON_TOP, Rule
 from spanledger.exporter.dialects.dialect import Attributes
 
@@ -26,6 +26,13 @@ _OPERATIONS: Final = {
 _WORDS: Final = words(
     genai.TEXTS,
     {**genai.COUNTS, "total": ("gen_ai.usage.total_tokens", "gen_ai.client.token.usage")},
+    prefixes=("gen_ai.usage.",),
+    costs=genai.COSTS,
+)
+
+_COHERES: Final = words(
+    genai.TEXTS,
+    {part: several for part, several in genai.COUNTS.items() if not part.startswith("cache_")},
     prefixes=("gen_ai.usage.",),
     costs=genai.COSTS,
 )
@@ -54,15 +61,22 @@ def read_bedrock(attributes: Attributes) -> Attributes | None:
     return _read(attributes, Rule(ON_TOP))
 
 
+def read_cohere(attributes: Attributes) -> Attributes | None:
+    """Cohere's billed units; what it says was cached lies in the call's tokens, not in these: unmapped."""
+    return _read(attributes, Rule(INSIDE), guesses=True, vocabulary=_COHERES)
+
+
 def read_unknown(attributes: Attributes) -> Attributes | None:
     """Its packages whose counting is not known here."""
     return _read(attributes, Rule(NOT_KNOWN, reasoning=NOT_KNOWN), guesses=True)
 
 
-def _read(attributes: Attributes, rule: Rule, *, guesses: bool = False) -> Attributes | None:
+def _read(
+    attributes: Attributes, rule: Rule, *, guesses: bool = False, vocabulary: Words = _WORDS
+) -> Attributes | None:
     said = attributes.get(names.OPERATION)
     operation = _OPERATIONS.get(said) if type(said) is str else None
     if operation is None:
-        return genai.read_by(attributes, _WORDS, rule)
+        return genai.read_by(attributes, vocabulary, rule)
     doubt = GUESSED if guesses and attributes.get(names.REQUEST_STREAM) is True else ""
-    return call(attributes, _WORDS, operation, rule, doubt=doubt)
+    return call(attributes, vocabulary, operation, rule, doubt=doubt)
