@@ -72,6 +72,21 @@ def test_version_5_has_the_providers_own_input() -> None:
     found = a_call("ai", anthropic)
     assert parts("ai", anthropic) == {"cache_read": 1000, "input": 100, "output": 300}
     assert found[names.USAGE_STATUS] == "estimated"
+    written = {**anthropic, "ai.usage.cachedInputTokens": 0}
+    assert a_call("ai", written)[names.USAGE_STATUS] == "estimated"  # it may have written to the cache
+    gemini = {
+        **without(V6, "TokenDetails", "cached"),
+        "ai.model.provider": "google.generative-ai",
+        "ai.usage.inputTokens": 13,
+        "ai.usage.outputTokens": 573,
+        "ai.usage.reasoningTokens": 554,
+        "ai.usage.totalTokens": 1140,
+    }
+    assert parts("ai", gemini) == {"input": 13, "output": 573, "output_reasoning": 554}
+    assert (a_call("ai", gemini)[names.PROVIDER], a_call("ai", gemini)[names.USAGE_STATUS]) == (
+        "gcp.gemini",
+        "reported",
+    )
     openai = without(V6, "TokenDetails")
     assert parts("ai", openai) == {"cache_read": 1920, "input": 86, "output_reasoning": 100, "output": 200}
 

@@ -1,8 +1,8 @@
 """Vercel's AI SDK: `ai.operationId` says what a span is, an outer span sums up its `.do...` spans.
 
-https://ai-sdk.dev/docs/ai-sdk-core/telemetry. Up to version 5 the input was the provider's own (for Anthropic and
-Bedrock without cache); from 6 on it is the sum, and `inputTokenDetails` splits it. Version 7 can emit the GenAI
-conventions instead (`@ai-sdk/otel`, scope `gen_ai`).
+https://ai-sdk.dev/docs/ai-sdk-core/telemetry. Up to version 5 the counts were the provider's own (for Anthropic and
+Bedrock the input without cache, for Gemini the output without thoughts); from 6 on they are sums, and
+`inputTokenDetails` splits them. Version 7 can emit the GenAI conventions instead (`@ai-sdk/otel`, scope `gen_ai`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from spanledger import attributes as names
 from spanledger.exporter.dialects import genai
 from spanledger.exporter.dialects.call import around, call, words
-from spanledger.exporter.dialects.counting import INSIDE, ON_TOP, Rule
+from spanledger.exporter.dialects.counting import INSIDE, NOT_KNOWN, ON_TOP, Rule
 from spanledger.exporter.dialects.dialect import Attributes
 
 _OPERATIONS: Final = {
@@ -87,16 +87,14 @@ def read(attributes: Attributes) -> Attributes | None:
     for name in ("gen_ai.response.id", "ai.response.id"):
         if str(found.get(name, "")).startswith(_MADE_UP):
             del found[name]
-    summed = any(name.startswith(_INPUT) for name in attributes)
-    rule = Rule(INSIDE)
-    if not summed and said.startswith(_COUNT_WITHOUT_CACHE):
-        rule = Rule(ON_TOP, tells_cache="ai.usage.cachedInputTokens" in attributes)
-    elif not summed:
-        rule = Rule(INSIDE, tells_cache="ai.usage.inputTokens" in attributes)
-    doubt = ""
-    if rule.cache == ON_TOP and rule.tells_cache and attributes.get("ai.usage.cachedInputTokens"):
-        doubt = "the emitter does not tell how many tokens were written to the cache"
-    return call(found, _WORDS, operation, rule, doubt=doubt)
+    if any(name.startswith(_INPUT) for name in attributes):
+        return call(found, _WORDS, operation, Rule(INSIDE))
+    if said.startswith(_COUNT_WITHOUT_CACHE):
+        told = "ai.usage.cachedInputTokens" in attributes
+        doubt = "the emitter does not tell how many tokens were written to the cache" if told else ""
+        return call(found, _WORDS, operation, Rule(ON_TOP, tells_cache=told), doubt=doubt)
+    told = "ai.usage.inputTokens" in attributes
+    return call(found, _WORDS, operation, Rule(INSIDE, tells_cache=told, reasoning=NOT_KNOWN))
 
 
 def read_convention(attributes: Attributes) -> Attributes | None:
