@@ -8,6 +8,7 @@ import os
 import signal
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import grpc
@@ -101,7 +102,10 @@ def test_all_kinds_of_values_arrive(taking):
     document["resourceSpans"][0]["scopeSpans"][0]["spans"][0] |= {"parentSpanId": "00f067aa0ba902b7", "unknown": [1]}
     assert taking.post(orjson.dumps(document), "application/json").status_code == 200
     (row,) = rows_in(taking, ended)
-    assert row == rows_of(ended)[0] | {"parent_span_id": "00f067aa0ba902b7"}
+    assert row == rows_of(ended)[0] | {
+        "parent_span_id": "00f067aa0ba902b7",
+        "ancestor_span_ids": ["00f067aa0ba902b7"],
+    }
     assert (row["status"], row["stream"], row["tags"], row["retries"]) == ("error", True, {"team": "a"}, 2)
 
 
@@ -304,3 +308,30 @@ def test_sigterm_ends_it_within_five_seconds_with_all_that_was_acknowledged(tmp_
         assert taking.process.returncode == 0
         assert not list((taking.home / "journal").glob("*.open")), "its journal is sealed"
         assert rows_in(taking, ended) == rows_of(ended)
+
+
+def test_a_call_keeps_the_ids_of_the_spans_around_it_that_may_speak_of_it(taking):
+    """Agent (in a request of its own) > chain of no dialect > LLM span > HTTP span of no dialect > the call."""
+    agent, llm, call = spans(3)
+    chain, plumbing = spans(2, scope="opentelemetry.instrumentation.requests")
+    message = request([call, plumbing, llm, chain])
+    way = [call, plumbing, llm, chain, agent]
+    parents = {inner.context.span_id: outer.context.span_id for inner, outer in pairwise(way)}
+    for resource in message.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                span.parent_span_id = parents[int.from_bytes(span.span_id, "big")].to_bytes(8, "big")
+    assert not taking.export(message).partial_success.rejected_spans
+    row, outer = rows_in(taking, [call, llm])
+    ids = {name: f"{span.context.span_id:016x}" for name, span in (("llm", llm), ("agent", agent))}
+    assert row["ancestor_span_ids"] == [ids["llm"], ids["agent"]]
+    assert row["parent_span_id"] == f"{plumbing.context.span_id:016x}"
+    assert outer["ancestor_span_ids"] == [ids["agent"]]
+
+
+def test_a_span_with_more_attributes_than_allowed_that_is_no_call_is_only_ignored(taking):
+    ended = spans(1, scope="opentelemetry.instrumentation.requests")
+    message = request(ended)
+    for number in range(5000):
+        message.resource_spans[0].scope_spans[0].spans[0].attributes.add(key=f"x{number}").value.int_value = 1
+    assert taking.export(message).partial_success.rejected_spans == 0

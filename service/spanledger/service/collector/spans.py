@@ -6,14 +6,18 @@ for the same resource and scope, request after request.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.trace import StatusCode
 
+from spanledger.exporter import ancestors
+from spanledger.exporter.dialects import dialect_of
+
 _MOST_INTERNED = 1000
 _MOST_INTERNED_BYTES = 16 * 2**10
+_MOST_ABOVE = 8
+_MOST_STEPS = 64
 
 _STATUSES: Final = {1: StatusCode.OK, 2: StatusCode.ERROR}
 
@@ -63,6 +67,7 @@ class Span:
         "resource",
         "start_time",
         "status",
+        ancestors.ATTRIBUTE,
     )
 
     attributes: dict[str, Any]
@@ -80,15 +85,63 @@ class Unreadable(ValueError):
     """A span that no row can be made of."""
 
 
-def shared(request: ExportTraceServiceRequest) -> Iterator[tuple[Resource, Scope, Any]]:
-    """Each resource and scope of a request, with its OTLP spans."""
+class Told(NamedTuple):
+    """A span of a request that is in some dialect: a call, or something around calls."""
+
+    message: Any
+    resource: Resource
+    scope: Scope
+
+
+class Family:
+    """How the spans of a request lie in each other; of those above it that are not in it, only the id is known.
+
+    Attributes:
+        parents: span id -> its parent's.
+        others: spans in no dialect.
+    """
+
+    __slots__ = ("others", "parents")
+
+    def __init__(self) -> None:
+        self.parents: dict[bytes, bytes] = {}
+        self.others: set[bytes] = set()
+
+    def above(self, span_id: bytes) -> tuple[str, ...]:
+        """Ids of the spans that a span lies in and that may speak of the same call, nearest first."""
+        found: list[str] = []
+        for _ in range(_MOST_STEPS):
+            parent = self.parents.get(span_id)
+            if not parent or len(found) == _MOST_ABOVE:
+                break
+            if parent not in self.others:
+                found.append(parent.hex())
+            span_id = parent
+        return tuple(found)
+
+
+def told(request: ExportTraceServiceRequest) -> tuple[list[Told], Family, int]:
+    """The spans of a request that a row may be made of, how all its spans lie in each other, and how many others."""
+    found: list[Told] = []
+    family = Family()
+    others = 0
     for resource_spans in request.resource_spans:
         resource = _resource(resource_spans.resource)
         for scope_spans in resource_spans.scope_spans:
-            yield resource, _scope(scope_spans.scope), scope_spans.spans
+            scope = _scope(scope_spans.scope)
+            known = dialect_of(scope.name, None, scope.version) is not None
+            for message in scope_spans.spans:
+                if parent := message.parent_span_id:
+                    family.parents[message.span_id] = parent
+                if known or dialect_of(scope.name, {pair.key: None for pair in message.attributes}, scope.version):
+                    found.append(Told(message, resource, scope))
+                else:
+                    others += 1
+                    family.others.add(message.span_id)
+    return found, family, others
 
 
-def span(message: Any, resource: Resource, scope: Scope, most: int, longest: int) -> Span:
+def span(one: Told, family: Family, most: int, longest: int) -> Span:
     """An OTLP span as the reader takes it.
 
     Parameters:
@@ -98,6 +151,7 @@ def span(message: Any, resource: Resource, scope: Scope, most: int, longest: int
     Raises:
         Unreadable: it has no ids, or too many attributes.
     """
+    message = one.message
     trace_id, span_id = message.trace_id, message.span_id
     if len(trace_id) != 16 or len(span_id) != 8:
         raise Unreadable("a trace id has 16 bytes and a span id 8")
@@ -106,9 +160,13 @@ def span(message: Any, resource: Resource, scope: Scope, most: int, longest: int
     if not found.context.trace_id or not found.context.span_id:
         raise Unreadable("a trace id or span id is all zeros")
     parent = message.parent_span_id
-    found.parent = Context(found.context.trace_id, int.from_bytes(parent, "big")) if any(parent) else None
-    found.resource = resource
-    found.instrumentation_scope = scope
+    if any(parent):
+        found.parent = Context(found.context.trace_id, int.from_bytes(parent, "big"))
+        setattr(found, ancestors.ATTRIBUTE, family.above(span_id))
+    else:
+        found.parent = None
+    found.resource = one.resource
+    found.instrumentation_scope = one.scope
     found.name = message.name
     found.start_time = message.start_time_unix_nano or None
     found.end_time = message.end_time_unix_nano or None

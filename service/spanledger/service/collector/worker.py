@@ -79,32 +79,33 @@ def take(
 def _read(request: Any, limits: Limits, forwarding: bool) -> tuple[Outcome, bytes]:
     most, longest = limits["max_attributes"], limits["max_attribute_length"]
     lines: list[bytes] = []
-    calls = ignored = rejected = 0
+    calls = rejected = 0
     reason = ""
-    for resource, scope, messages in spans.shared(request):
-        for message in messages:
-            try:
-                span = spans.span(message, resource, scope, most, longest)
-                if forwarding:
-                    made = reader.read(span)  # type: ignore[arg-type]
-                    line = b"".join(map(reader._line, made))
-                    costs.put(message, made)
-                else:
-                    line = reader.encode(span)  # type: ignore[arg-type]
-            except spans.Unreadable as error:
-                rejected += 1
-                reason = reason or f"span {message.span_id.hex() or 'without id'} of {scope.name}: {error}"[:500]
-                continue
-            except Exception:
-                internal_error("reading a span that came in")
-                rejected += 1
-                reason = reason or f"span {message.span_id.hex()} of {scope.name} could not be read"[:500]
-                continue
-            if line:
-                calls += 1
-                lines.append(line)
+    candidates, family, ignored = spans.told(request)
+    for one in candidates:
+        message = one.message
+        try:
+            span = spans.span(one, family, most, longest)
+            if forwarding:
+                made = reader.read(span)  # type: ignore[arg-type]
+                line = b"".join(map(reader._line, made))
+                costs.put(message, made)
             else:
-                ignored += 1
+                line = reader.encode(span)  # type: ignore[arg-type]
+        except spans.Unreadable as error:
+            rejected += 1
+            reason = reason or f"span {message.span_id.hex() or 'without id'} of {one.scope.name}: {error}"[:500]
+            continue
+        except Exception:
+            internal_error("reading a span that came in")
+            rejected += 1
+            reason = reason or f"span {message.span_id.hex()} of {one.scope.name} could not be read"[:500]
+            continue
+        if line:
+            calls += 1
+            lines.append(line)
+        else:
+            ignored += 1
     block = b"".join(lines)
     return Outcome(OK, reason, calls, ignored, rejected, block.count(b"\n")), block
 
