@@ -10,7 +10,6 @@ Four hooks see every billable call, whatever method, namespace or client class m
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -26,7 +25,8 @@ from spanledger.attribution import without_baggage
 from spanledger.failures import internal_error
 from spanledger.instrumentation.hosts import region_of_host
 from spanledger.instrumentation.keys import key_identity
-from spanledger.instrumentation.patches import WaistNotFound, background, batch
+from spanledger.instrumentation.patches import background, batch
+from spanledger.instrumentation.patches.http_call import Hooks
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.stream import BodyReader, Watch, tap
@@ -39,7 +39,6 @@ from spanledger.settings import Settings, settings
 from spanledger.tracking import remember
 from spanledger.version import __version__
 
-_HOOKS = ("request", "_process_response", "_process_response_data")
 _RAW_HEADER = "X-Stainless-Raw-Response"
 
 
@@ -83,37 +82,23 @@ class Patch:
         self._sdk = sdk
         self._tracer = trace.get_tracer(f"spanledger.{sdk.name}", __version__, tracer_provider)
         self._active = True
-        self._originals: list[tuple[type, str, Any, Any]] = []
-        try:
-            base, sync, async_ = module.BaseClient, module.SyncAPIClient, module.AsyncAPIClient
-            hooks = (
-                (sync, "request", self._request),
-                (async_, "request", self._async_request),
-                (sync, "_process_response", self._process_response),
-                (async_, "_process_response", self._async_process_response),
-                (base, "_process_response_data", self._process_response_data),
-            )
-            for owner, name, hook in hooks:
-                original = owner.__dict__[name]
-                self._originals.append((owner, name, original, hook(original)))
-        except (AttributeError, KeyError) as error:
-            missing = getattr(error, "name", None) or error.args[0]
-            raise WaistNotFound(f"{module.__name__} has no {missing}: its version is not one we know") from error
-        for owner, name, _, hooked in self._originals:
-            setattr(owner, name, hooked)
+        self._hooks = Hooks(
+            (module, "SyncAPIClient", "request", self._request),
+            (module, "AsyncAPIClient", "request", self._async_request),
+            (module, "SyncAPIClient", "_process_response", self._process_response),
+            (module, "AsyncAPIClient", "_process_response", self._async_process_response),
+            (module, "BaseClient", "_process_response_data", self._process_response_data),
+        )
         default_book().prepare(sdk.provider)
 
     def remove(self) -> None:
         """Restore the SDK; where another patch lies over ours, ours lets everything pass."""
         self._active = False
-        for owner, name, original, hooked in self._originals:
-            if owner.__dict__.get(name) is hooked:
-                setattr(owner, name, original)
+        self._hooks.remove()
 
     # the hooks
 
     def _request(self, original: Any) -> Any:
-        @functools.wraps(original)
         def request(client: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
             flight, options = self._begin(client, options, args, kwargs)
             if flight is None:
@@ -132,7 +117,6 @@ class Patch:
         return request
 
     def _async_request(self, original: Any) -> Any:
-        @functools.wraps(original)
         async def request(client: Any, cast_to: Any, options: Any, *args: Any, **kwargs: Any) -> Any:
             flight, options = self._begin(client, options, args, kwargs)
             if flight is None:
@@ -151,7 +135,6 @@ class Patch:
         return request
 
     def _process_response(self, original: Any) -> Any:
-        @functools.wraps(original)
         def process_response(client: Any, *args: Any, **kwargs: Any) -> Any:
             _seen(kwargs)
             return original(client, *args, **kwargs)
@@ -159,7 +142,6 @@ class Patch:
         return process_response
 
     def _async_process_response(self, original: Any) -> Any:
-        @functools.wraps(original)
         async def process_response(client: Any, *args: Any, **kwargs: Any) -> Any:
             _seen(kwargs)
             return await original(client, *args, **kwargs)
@@ -167,7 +149,6 @@ class Patch:
         return process_response
 
     def _process_response_data(self, original: Any) -> Any:
-        @functools.wraps(original)
         def process_response_data(client: Any, *, data: Any, cast_to: Any, response: Any) -> Any:
             flight = _current.get()
             if isinstance(flight, InFlight) and flight.response is response and not flight.streamed:

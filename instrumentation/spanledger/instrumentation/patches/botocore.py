@@ -16,7 +16,6 @@ What the program gets is what botocore made, and nothing is read ahead of the pr
 from __future__ import annotations
 
 import base64
-import functools
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -34,7 +33,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from spanledger.attribution import without_baggage
 from spanledger.failures import internal_error
 from spanledger.instrumentation.keys import identity_of
-from spanledger.instrumentation.patches import WaistNotFound
+from spanledger.instrumentation.patches.http_call import Hooks
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.stream import BodyReader, Watch
@@ -121,33 +120,24 @@ class Patch:
         self._sdk = sdk
         self._tracer = trace.get_tracer(f"spanledger.{sdk.name}", __version__, tracer_provider)
         self._active = True
-        try:
-            owner, hooks = (
-                (module.AioBaseClient, (self._async_make_api_call, _async_make_request))
-                if sdk.name == "aiobotocore"
-                else (module.BaseClient, (self._make_api_call, _make_request))
+        if sdk.name == "aiobotocore":
+            self._hooks = Hooks(
+                (module, "AioBaseClient", "_make_api_call", self._async_make_api_call),
+                (module, "AioBaseClient", "_make_request", _async_make_request),
             )
-            originals = [owner.__dict__[name] for name in ("_make_api_call", "_make_request")]
-        except (AttributeError, KeyError) as error:
-            missing = getattr(error, "name", None) or error.args[0]
-            raise WaistNotFound(f"{module.__name__} has no {missing}: its version is not one we know") from error
-        self._owner = owner
-        self._patched = [
-            (original.__name__, original, hook(original)) for original, hook in zip(originals, hooks, strict=True)
-        ]
-        for name, _, hooked in self._patched:
-            setattr(owner, name, hooked)
+        else:
+            self._hooks = Hooks(
+                (module, "BaseClient", "_make_api_call", self._make_api_call),
+                (module, "BaseClient", "_make_request", _make_request),
+            )
         default_book().prepare(sdk.provider)
 
     def remove(self) -> None:
         """Restore the SDK; where another patch lies over ours, ours lets everything pass."""
         self._active = False
-        for name, original, hooked in self._patched:
-            if self._owner.__dict__.get(name) is hooked:
-                setattr(self._owner, name, original)
+        self._hooks.remove()
 
     def _make_api_call(self, original: Any) -> Any:
-        @functools.wraps(original)
         def make_api_call(client: Any, operation_name: str, api_params: Any) -> Any:
             operation = _OPERATIONS.get(operation_name)
             flight = None if operation is None else self._begin(client, operation, api_params)
@@ -167,7 +157,6 @@ class Patch:
         return make_api_call
 
     def _async_make_api_call(self, original: Any) -> Any:
-        @functools.wraps(original)
         async def make_api_call(client: Any, operation_name: str, api_params: Any) -> Any:
             operation = _OPERATIONS.get(operation_name)
             flight = None if operation is None else self._begin(client, operation, api_params)
@@ -230,7 +219,6 @@ class Patch:
 
 
 def _make_request(original: Any) -> Any:
-    @functools.wraps(original)
     def make_request(client: Any, *args: Any, **kwargs: Any) -> Any:
         flight = _current.get()
         if flight is None:
@@ -244,7 +232,6 @@ def _make_request(original: Any) -> Any:
 
 
 def _async_make_request(original: Any) -> Any:
-    @functools.wraps(original)
     async def make_request(client: Any, *args: Any, **kwargs: Any) -> Any:
         flight = _current.get()
         if flight is None:
@@ -532,7 +519,6 @@ _classes: dict[tuple[Any, ...], type] = {}
 
 
 def _close(original: Any) -> Any:
-    @functools.wraps(original)
     def close(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return original(self, *args, **kwargs)
@@ -544,7 +530,6 @@ def _close(original: Any) -> Any:
 
 
 def _read(original: Any) -> Any:
-    @functools.wraps(original)
     def read(self: Any, amt: Any = None, *args: Any, **kwargs: Any) -> Any:
         self._spanledger.reading = True
         try:
@@ -559,7 +544,6 @@ def _read(original: Any) -> Any:
 
 
 def _read1(original: Any) -> Any:
-    @functools.wraps(original)
     def read1(self: Any, *args: Any, **kwargs: Any) -> Any:
         self._spanledger.reading = True
         try:
@@ -574,7 +558,6 @@ def _read1(original: Any) -> Any:
 
 
 def _read_chunked(original: Any) -> Any:
-    @functools.wraps(original)
     def read_chunked(self: Any, *args: Any, **kwargs: Any) -> Any:
         self._spanledger.reading = True
         try:
@@ -593,7 +576,6 @@ def _read_chunked(original: Any) -> Any:
 
 
 def _async_read(original: Any) -> Any:
-    @functools.wraps(original)
     async def read(self: Any, amt: Any = None) -> Any:
         self._spanledger.reading = True
         try:
@@ -608,7 +590,6 @@ def _async_read(original: Any) -> Any:
 
 
 def _async_readinto(original: Any) -> Any:
-    @functools.wraps(original)
     async def readinto(self: Any, b: Any) -> Any:
         self._spanledger.reading = True
         try:
@@ -623,7 +604,6 @@ def _async_readinto(original: Any) -> Any:
 
 
 def _async_close(original: Any) -> Any:
-    @functools.wraps(original)
     async def aclose(self: Any) -> None:
         try:
             await original(self)
