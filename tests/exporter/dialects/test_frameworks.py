@@ -82,6 +82,41 @@ def test_litellm_does_not_tell_what_was_cached() -> None:
     assert (dialect.source, dialect.rank) == ("litellm", A_GATEWAY)
 
 
+def test_litellms_newer_spans_tell_the_cache() -> None:
+    """`litellm/integrations/otel/`: the GenAI conventions, and `litellm.*`."""
+    newer = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "anthropic",
+        "gen_ai.request.model": "our-best",
+        "gen_ai.usage.input_tokens": 9339,
+        "gen_ai.usage.cache_read.input_tokens": 9116,
+        "gen_ai.usage.cache_creation.input_tokens": 219,
+        "gen_ai.usage.output_tokens": 156,
+        "litellm.call_type": "acompletion",
+        "litellm.provider.model": "claude-sonnet-4-5",
+        "litellm.request.streaming": True,
+        "litellm.cost.total": 0.0059,
+        "litellm.team.alias": "red",
+        "litellm.end_user.id": "ann",
+    }
+    found = a_call("litellm", newer)
+    assert parts("litellm", newer) == {"cache_read": 9116, "cache_write": 219, "input": 4, "output": 156}
+    assert (found[names.USAGE_STATUS], found[names.REPORTED_COST], found[names.REQUEST_STREAM]) == (
+        "reported",
+        "0.0059",
+        True,
+    )
+    assert (found[names.RESPONSE_MODEL], found[names.TENANT], found[names.USER_ID]) == (
+        "claude-sonnet-4-5",
+        "red",
+        "ann",
+    )
+    image = {**newer, "gen_ai.operation.name": "generate_content", "litellm.call_type": "aimage_generation"}
+    assert a_call("litellm", image)[names.OPERATION] == "image_generation"
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search"}
+    assert read("litellm", tool) == {names.OPERATION: "execute_tool", names.TOOL_NAME: "search"}
+
+
 def test_litellms_own_ids_are_no_response_ids() -> None:
     assert a_call("litellm", LITELLM)[names.RESPONSE_ID] == "chatcmpl-DPTDreURJooDVcZZ6Sbh6Fh0oCyz0"
     translated = {

@@ -102,6 +102,7 @@ _ATTRIBUTION: Final = {
 _WAITS: Final = (
     ("gen_ai.response.time_to_first_chunk", 10**9),
     ("gen_ai.server.time_to_first_token", 10**9),
+    ("gen_ai.client.operation.time_to_first_chunk", 10**9),
     ("ai.response.msToFirstChunk", 10**6),
 )
 """How long the first piece of a stream took: attribute, and its unit in ns."""
