@@ -142,6 +142,7 @@ def test_botocores_input_is_without_cache() -> None:
     found = read(scope, {**BEDROCK, "rpc.method": "InvokeModel"})
     assert found is not None
     assert found[names.USAGE_STATUS] == "reported"  # the cache is told: no doubt
+    assert found[names.REGION] == "us-east-1"
     without = {name: value for name, value in BEDROCK.items() if "cache" not in name} | {"rpc.method": "InvokeModel"}
     found = read(scope, without)
     assert found is not None

@@ -83,6 +83,8 @@ COSTS: Final = ("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.tot
 
 WORDS: Final = words(TEXTS, COUNTS, prefixes=("gen_ai.usage.",), costs=COSTS)
 
+_BOTOCORES: Final = words({**TEXTS, names.REGION: ("cloud.region",)}, COUNTS, prefixes=("gen_ai.usage.",), costs=COSTS)
+
 _ANTHROPICS_OWN: Final = words(
     TEXTS,
     {
@@ -141,7 +143,7 @@ def read_botocore(attributes: Attributes) -> Attributes | None:
     Of `InvokeModel` it does not tell what was cached.
     """
     converse = str(attributes.get("rpc.method", "")).startswith("Converse")
-    return read_by(attributes, WORDS, Rule(ON_TOP, tells_cache=converse))
+    return read_by(attributes, _BOTOCORES, Rule(ON_TOP, tells_cache=converse))
 
 
 def read_anthropics_own(attributes: Attributes) -> Attributes | None:

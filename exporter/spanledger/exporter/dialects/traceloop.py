@@ -30,7 +30,6 @@ _WORDS: Final = words(
         names.TOOL_NAME: (),
         names.WORKFLOW_NAME: ("traceloop.workflow.name",),
         names.PROMPT_NAME: ("traceloop.prompt.key",),
-        names.SERVER_ADDRESS: ("server.address",),
     },
     {
         **genai.COUNTS,
