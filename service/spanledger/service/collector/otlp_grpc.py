@@ -27,6 +27,7 @@ def server(receiver: Receiver, settings: CollectorSettings) -> grpc.aio.Server:
         options=[
             ("grpc.so_reuseport", 0),  # else a second process shares the port, unnoticed
             ("grpc.max_receive_message_length", settings.max_request_bytes),
+            ("grpc.max_concurrent_streams", settings.max_requests),
             # The core would unpack without a bound; a worker does it within one.
             ("grpc.per_message_decompression", 0),
         ]

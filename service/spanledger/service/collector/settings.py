@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from spanledger.settings import Settings, SettingsError
+from spanledger.settings import Settings, SettingsError, size
 
 VARIABLE = "SPANLEDGER_COLLECTOR"
 MIB = 2**20
@@ -74,7 +74,7 @@ class CollectorSettings:
     workers: int = field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)))
     max_request_bytes: int = 16 * MIB
     max_decompressed_bytes: int = 64 * MIB
-    max_requests: int = 32
+    max_requests: int = 16
     max_held_bytes: int = 32 * MIB
     max_attributes: int = 4096
     max_attribute_length: int = 64 * 2**10
@@ -162,16 +162,6 @@ def load(now: Settings, environ: Mapping[str, str]) -> CollectorSettings:
     elif file is not None:
         chosen["token"] = _token(file)
     return CollectorSettings(**chosen).check()
-
-
-_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
-
-
-def _size(value: Any) -> int:
-    found = re.fullmatch(r"(\d+) *(?:([kmg])i?b?)?", str(value).strip().lower())
-    if isinstance(value, bool) or found is None or not int(found[1]):
-        raise ValueError("use a number of bytes above 0, or 16MiB")
-    return int(found[1]) * _UNITS[found[2] or ""]
 
 
 def _count(value: Any) -> int:
@@ -268,13 +258,13 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "grpc": _address,
     "http": _address,
     "workers": _count,
-    "max_request_bytes": _size,
-    "max_decompressed_bytes": _size,
+    "max_request_bytes": size,
+    "max_decompressed_bytes": size,
     "max_requests": _count,
-    "max_held_bytes": _size,
+    "max_held_bytes": size,
     "max_attributes": _count,
-    "max_attribute_length": _size,
-    "max_journal_bytes": _size,
+    "max_attribute_length": size,
+    "max_journal_bytes": size,
     "request_timeout": _seconds,
     "tls_cert": _file,
     "tls_key": _file,
@@ -282,7 +272,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "token_file": _file,
     "forward": lambda value: _url(value, ("grpc", "grpcs", "http", "https")),
     "forward_headers": _headers,
-    "forward_queue_bytes": _size,
+    "forward_queue_bytes": size,
     "forward_retry_seconds": _seconds,
     "metrics_url": lambda value: _url(value, ("http", "https")),
 }
