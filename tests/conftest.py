@@ -40,7 +40,7 @@ def ledger(clickhouse: EmbeddedClickHouse) -> Iterator[Client]:
     endpoint = clickhouse.endpoint()
     assert endpoint is not None, "the shared embedded ClickHouse has gone"
     client = open_ledger(endpoint)
-    for table in ("llm_calls", "llm_describers", "ledger_marks"):
+    for table in ("llm_calls", "llm_describers", "ledger_marks", "spanledger_health"):
         client.command(f"TRUNCATE TABLE {table}")
     yield client
     client.close()

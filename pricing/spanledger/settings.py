@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger("spanledger")
+
+
+MAX_JOURNAL_BYTES = 5 * 2**30
+"""Some 2.5 million rows; the collector refuses requests before, at 4 GiB."""
 
 
 class SettingsError(ValueError):
@@ -39,6 +44,9 @@ class Settings:
         price_files: YAML files laid over the catalogue, in this order.
         hosts: host or host:port -> provider, for gateways and proxies of your own.
         ship_interval: seconds between shipments of the journal to ClickHouse.
+        sync: `none`, `batch` or `always`: who waits until the disk has a row.
+        journal_max_bytes: of the journal; beyond it the oldest rows are dropped.
+        journal_max_days: rows that have waited longer are dropped; 0: none.
         collector: the file's section on the collector, which reads it itself.
     """
 
@@ -55,6 +63,9 @@ class Settings:
     price_files: tuple[Path, ...] = ()
     hosts: Mapping[str, str] = field(default_factory=dict)
     ship_interval: float = 2.0
+    sync: str = "none"
+    journal_max_bytes: int = MAX_JOURNAL_BYTES
+    journal_max_days: float = 0.0
     collector: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -82,6 +93,21 @@ def _pairs(name: str, environ: Mapping[str, str]) -> dict[str, str]:
             raise SettingsError(f"{name}: {pair!r} is not host=provider")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+
+
+def size(value: Any) -> int:
+    """Bytes, from a number or a text like `16MiB`.
+
+    Raises:
+        ValueError: it is none above 0.
+    """
+    found = re.fullmatch(r"(\d+) *(?:([kmg])i?b?)?", str(value).strip().lower())
+    if isinstance(value, bool) or found is None or not int(found[1]):
+        raise ValueError("use a number of bytes above 0, or 16MiB")
+    return int(found[1]) * _UNITS[found[2] or ""]
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -127,6 +153,21 @@ def load(environ: Mapping[str, str]) -> Settings:
         ship_interval = 0.0
     if not ship_interval > 0:
         raise SettingsError(f"SPANLEDGER_SHIP_INTERVAL={interval!r} is not a number of seconds above 0")
+    sync = environ.get("SPANLEDGER_SYNC") or section.get("sync", "none")
+    if sync not in ("none", "batch", "always"):
+        raise SettingsError(f"SPANLEDGER_SYNC={sync!r} is unknown: use none, batch or always")
+    days = environ.get("SPANLEDGER_JOURNAL_MAX_DAYS") or section.get("journal_max_days", 0)
+    try:
+        journal_max_days = -1.0 if isinstance(days, bool) else float(days)
+    except (TypeError, ValueError):
+        journal_max_days = -1.0
+    if not 0 <= journal_max_days < 10**6:
+        raise SettingsError(f"SPANLEDGER_JOURNAL_MAX_DAYS={days!r} is not a number of days: 0 keeps rows for ever")
+    most = environ.get("SPANLEDGER_JOURNAL_MAX_BYTES") or section.get("journal_max_bytes", MAX_JOURNAL_BYTES)
+    try:
+        journal_max_bytes = size(most)
+    except ValueError as error:
+        raise SettingsError(f"SPANLEDGER_JOURNAL_MAX_BYTES={most!r}: {error}") from None
     keys = _mapping(section.get("api_keys"), "settings.api_keys", config)
     return Settings(
         home=home,
@@ -147,6 +188,9 @@ def load(environ: Mapping[str, str]) -> Settings:
             **_pairs("SPANLEDGER_HOSTS", environ),
         },
         ship_interval=ship_interval,
+        sync=sync,
+        journal_max_bytes=journal_max_bytes,
+        journal_max_days=journal_max_days,
         collector=_mapping(section.get("collector"), "settings.collector", config),
     )
 

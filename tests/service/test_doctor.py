@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from spanledger.exporter.migrate import migrations
 from spanledger.service import doctor
 from spanledger.settings import Settings
 from tests.service.conftest import BIN, call_once, spanledger
@@ -43,7 +44,7 @@ def test_a_sound_ledger_has_nothing_wrong(run):
         "ledger",
     }
     texts = " / ".join(finding["text"] for finding in found)
-    for part in ("openai 3.", "anthropic 2.", "26.9", "schema 0001", "13 calls", "models of", "nothing is waiting"):
+    for part in ("openai 3.", "anthropic 2.", "26.9", f"schema {max(migrations()):04}", "13 calls", "models of", "nothing is waiting"):
         assert part in texts
 
 

@@ -23,6 +23,19 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 UNKNOWN_TABLE = 60
 UNKNOWN_DATABASE = 81
+READONLY = 164
+ACCESS_DENIED = 497
+
+# https://clickhouse.com/docs/reference/error-codes
+_TODO = {
+    UNKNOWN_DATABASE: "create the database, or let this user create it",
+    READONLY: "this user can only read: give SPANLEDGER_URL one that may insert (docs/security-clickhouse.sql)",
+    ACCESS_DENIED: "grant it (docs/security-clickhouse.sql)",
+    194: "SPANLEDGER_URL has no password, and this user needs one",
+    241: "ClickHouse is short of memory",
+    243: "ClickHouse's disk is full: make room",
+    516: "check user and password in SPANLEDGER_URL",
+}
 
 
 class UrlError(ValueError):
@@ -124,6 +137,7 @@ _INSERT_SETTINGS: Mapping[str, Any] = {
     "deduplicate_insert": "enable",
     "insert_deduplicate": 1,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "max_partitions_per_insert_block": 0,  # calls of any months may wait in one block
     "input_format_parallel_parsing": 0,  # a block stays one block, so that its token stands for all of it
     "input_format_skip_unknown_fields": 0,  # a column that the table lacks is an error, not a loss
     "input_format_null_as_default": 0,
@@ -133,10 +147,15 @@ _INSERT_SETTINGS: Mapping[str, Any] = {
 
 
 class Client:
-    """One connection pool to one ClickHouse; safe to share between threads."""
+    """One connection pool to one ClickHouse; safe to share between threads.
+
+    Attributes:
+        behind: what the schema lacks, in a sentence; empty where it is current, or was not looked at.
+    """
 
     def __init__(self, endpoint: Endpoint, driver: Any, pool: Any) -> None:
         self.endpoint = endpoint
+        self.behind = ""
         self._driver = driver
         self._pool = pool
         known = driver.server_settings
@@ -287,9 +306,12 @@ class _translated:
         if found is None:
             raise _no_answer(self._endpoint, text) from error
         detail = text[text.index(found.group()) :].split(" (for url ")[0].strip()
-        raise ClickHouseError(f"ClickHouse at {self._endpoint}: {detail}", int(found.group(1))) from error
+        code = int(found.group(1))
+        todo = f" -- {_TODO[code]}" if code in _TODO else ""
+        raise ClickHouseError(f"ClickHouse at {self._endpoint}: {detail[:_DETAIL]}{todo}", code) from error
 
 
+_DETAIL = 1000
 _asking = threading.local()
 _hushed: set[str] = set()
 

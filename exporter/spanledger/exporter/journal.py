@@ -2,8 +2,8 @@
 
 A process appends JSON lines to its own active segment, `HOST-PID-START-SEQ.open`, locked for as long as the process
 lives. Sealing renames it to `.block`, which is sent to ClickHouse as it is, and then deleted. A `.open` without a lock
-belongs to a dead process: whoever finds it cuts the line that was being written and seals it. A block that ClickHouse
-refuses for its content becomes `.rejected`, with the reason in `.reason` beside it.
+belongs to a dead process: whoever finds it cuts the line that was being written and seals it. Rows that ClickHouse
+refuses for their content go to `.rejected`, with the reason of each in `.reason` beside it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
 import sys
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
+from spanledger.exporter import health, owner
 from spanledger.exporter.private import home_folder, private_folder
+from spanledger.pricing import handoff
 
 logger = logging.getLogger("spanledger")
 
@@ -31,18 +33,25 @@ HELD_BYTES = 16 * 2**20
 """So much waits in memory while the disk takes nothing; beyond it rows are lost, counted and said aloud."""
 
 SLOW_NS = 1_000_000
-"""A write that took longer blocks an event loop for too long: the shipper's thread writes until it is quick again."""
+"""A write that took longer blocks an event loop for too long: from then on the shipper's thread writes."""
+
+QUICK_AGAIN_NS = 10**8
+"""It does so until no write has been slow for so long."""
+
+NO_SYNC, BATCH, ALWAYS = "none", "batch", "always"
+"""`SPANLEDGER_SYNC`: who waits for the disk to have a row: nobody, the shipper's thread, or the call itself."""
 
 ROW_START = b'{"event_date":'
 """How every row begins; inside a row's strings the quotes are escaped, so it occurs nowhere else."""
 
 _COMPLAIN_S = 60.0
+_HELD_WRITE_BYTES = 2**20
 
 
 class Segment:
     """The active segment of a process."""
 
-    __slots__ = ("descriptor", "inflight", "path", "size", "torn")
+    __slots__ = ("descriptor", "inflight", "path", "size", "synced", "syncing", "tickets", "torn")
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -50,6 +59,23 @@ class Segment:
         self.size = 0
         self.torn = False  # only the beginning of some write is on disk
         self.inflight: deque[None] = deque()  # one entry a thread that is writing
+        self.tickets = count(1)  # one is drawn after each write, and before each sync
+        self.synced = 0  # writes with a lower ticket are on the disk
+        self.syncing = threading.Lock()
+
+    def sync(self) -> None:
+        """Return when all that this thread has written is on the disk; threads that wait share one `fdatasync`.
+
+        Raises:
+            OSError: the disk may not have it.
+        """
+        mine = next(self.tickets)
+        with self.syncing:
+            if mine < self.synced:
+                return
+            covered = next(self.tickets)
+            os.fdatasync(self.descriptor)
+            self.synced = covered
 
 
 class Journal:
@@ -57,27 +83,38 @@ class Journal:
 
     Attributes:
         lost: rows that neither disk nor memory could take.
+        health: what this process counts.
         sealed: names of the blocks that this process has sealed; whoever sees one gone removes it here.
     """
 
     def __init__(
-        self, folder: Path, wake: Callable[[], None] = lambda: None, segment_bytes: int = SEGMENT_BYTES
+        self,
+        folder: Path,
+        wake: Callable[[], None] = lambda: None,
+        segment_bytes: int = SEGMENT_BYTES,
+        sync: str = NO_SYNC,
     ) -> None:
         """
         Parameters:
             folder: made, mode 0700, on first use.
             wake: called when sealing or writing should not wait for the next interval; must not block.
             segment_bytes: a segment of this size is sealed at once.
+            sync: `none`: rows are the kernel's when written. `batch`: on the disk when `sync` or `seal` returns.
+                `always`: on the disk when `append` or `put` returns, unless the disk takes nothing.
         """
         self.folder = folder
         self.segment_bytes = segment_bytes
         self.lost = 0
+        self.health = health.of(folder)
         self.sealed: set[str] = set()
         self._wake = wake
         self._segment: Segment | None = None
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
+        self._sync = sync
+        self._always = sync == ALWAYS
         self._slow = False
+        self._slow_until = 0
         self._failing = False
         self._complained = -_COMPLAIN_S
         self._sequence = 0
@@ -85,18 +122,21 @@ class Journal:
         _journals.add(self)
 
     def _make_locks(self) -> None:
-        # None of them is held while a row is written.
+        # None of them is held while a row is written, but `_emptying` while rows that waited are.
         self._opening = threading.Lock()
         self._sealing = threading.Lock()
         self._holding = threading.Lock()
+        self._emptying = threading.Lock()
 
     def append(self, lines: bytes) -> None:
         """Put whole JSON lines, each with its line end, into the journal; a failing disk raises nothing.
 
         One `write` to a file opened with O_APPEND, and no lock: threads do not wait for each other.
         """
-        if self._slow and self._held_bytes < HELD_BYTES // 2 and _in_event_loop():
+        if self._slow and not self._always and _in_event_loop():
             self._hold(lines)
+            handoff.write_held = self.write_held
+            handoff.held += 1  # the call awaits it
             self._wake()
         else:
             self._write(lines)
@@ -111,6 +151,7 @@ class Journal:
 
     def _write(self, lines: bytes, hold: bool = True) -> bool:
         """Write `lines`; whether the disk took all. What it did not take is held, or else it is an OSError."""
+        began = time.perf_counter_ns()
         while True:
             segment = self._segment
             if segment is None:
@@ -127,12 +168,17 @@ class Journal:
                 break
             segment.inflight.pop()  # sealed in between
         failure = None
-        began = time.perf_counter_ns()
         try:
             written = os.write(segment.descriptor, lines)
+            if self._always and written == len(lines):
+                segment.sync()
         except OSError as error:
             written, failure = 0, error
-        self._slow = time.perf_counter_ns() - began > SLOW_NS
+        ended = time.perf_counter_ns()
+        if ended - began > SLOW_NS:
+            self._slow, self._slow_until = True, ended + QUICK_AGAIN_NS
+        elif self._slow and ended > self._slow_until:
+            self._slow = False
         segment.size += written
         if written < len(lines):
             segment.torn = True
@@ -170,6 +216,8 @@ class Journal:
             while segment.inflight:  # a thread that saw this segment active is still writing
                 time.sleep(0.0002)
             try:
+                if self._sync != NO_SYNC:
+                    self._sync_sealed(segment)
                 name = _seal(segment.path, segment.descriptor, check=segment.torn)
             except FileNotFoundError:  # somebody deleted the folder: the rows are still in the open file
                 rows = read(segment.descriptor)
@@ -185,22 +233,45 @@ class Journal:
                 self.sealed.add(name)
             return name
 
+    def sync(self) -> None:
+        """With `batch`: see to it that what was written is on the disk.
+
+        Raises:
+            OSError: the disk may not have it.
+        """
+        if self._sync != BATCH:
+            return
+        with self._sealing:  # so that nobody closes the file meanwhile
+            segment = self._segment
+            if segment is not None:
+                segment.sync()
+
+    def _sync_sealed(self, segment: Segment) -> None:
+        try:
+            os.fdatasync(segment.descriptor)
+        except OSError as error:  # its rows are the kernel's, as without syncing; keeping the name helps nobody
+            logger.error("spanledger: %s may not be on the disk: %s", segment.path, error)
+
     def write_held(self) -> None:
-        """Write to disk what waits in memory, as far as it takes it."""
-        while True:
-            with self._holding:
-                if not self._held:
+        """Write to disk what waits in memory, as far as it takes it; returns when no thread is writing such rows."""
+        with self._emptying:
+            while True:
+                with self._holding:
+                    pieces = []
+                    size = 0
+                    while self._held and size < _HELD_WRITE_BYTES:
+                        pieces.append(self._held.popleft())
+                        size += len(pieces[-1])
+                    self._held_bytes -= size
+                if not pieces or not self._write(b"".join(pieces)):
                     return
-                lines = self._held.popleft()
-                self._held_bytes -= len(lines)
-            if not self._write(lines):
-                return
 
     @property
     def held(self) -> int:
         """Rows that wait in memory."""
         with self._holding:
-            return sum(lines.count(b"\n") for lines in self._held)
+            held = list(self._held)
+        return sum(lines.count(b"\n") for lines in held)
 
     @property
     def urgent(self) -> bool:
@@ -219,7 +290,7 @@ class Journal:
         private_folder(self.folder)
         while True:
             self._sequence += 1
-            path = self.folder / f"{_owner()}-{self._sequence}.open"
+            path = self.folder / f"{owner.name()}-{self._sequence}.open"
             new = path.with_suffix(".new")
             descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
@@ -232,6 +303,8 @@ class Journal:
             except BaseException:
                 os.close(descriptor)
                 raise
+            if self._sync != NO_SYNC:
+                _sync_folder(self.folder)
             return Segment(path, descriptor)
 
     def _hold(self, lines: bytes) -> None:
@@ -240,7 +313,9 @@ class Journal:
                 self._held.append(lines)
                 self._held_bytes += len(lines)
                 return
-        self.lost += lines.count(b"\n")
+        rows = lines.count(b"\n")
+        self.lost += rows
+        self.health.count(health.ROWS_LOST, rows, "the disk takes nothing, and memory is full")
         if time.monotonic() - self._complained >= _COMPLAIN_S:
             self._complained = time.monotonic()
             logger.error("spanledger: %s takes no rows and memory is full: %d rows lost", self.folder, self.lost)
@@ -264,22 +339,14 @@ class Journal:
 
 
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()
-_started_ns = time.time_ns()
 
 
 def _after_fork() -> None:
-    global _started_ns
-    _started_ns = time.time_ns()
     for journal in list(_journals):
         journal._after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _owner() -> str:
-    host = re.sub(r"[^A-Za-z0-9.]+", "_", os.uname().nodename) or "host"
-    return f"{host[:100]}-{os.getpid()}-{_started_ns}"
 
 
 def _in_event_loop() -> bool:
@@ -290,6 +357,48 @@ def _in_event_loop() -> bool:
 def blocks(folder: Path) -> list[Path]:
     """Sealed blocks, oldest first."""
     return sorted(folder.glob("*.block"), key=_age)
+
+
+def bound(folder: Path, max_bytes: int, max_age_s: float) -> int:
+    """Delete the oldest blocks and refused rows beyond these bounds, and count their rows; how many.
+
+    Nothing that ClickHouse has is in the journal: what goes here is lost.
+
+    Parameters:
+        max_bytes: of all files together; those that running programs write count, and stay.
+        max_age_s: seconds since a file was last written to; 0: any.
+
+    Raises:
+        OSError: the folder cannot be read, or a file not be deleted.
+    """
+    size = 0
+    files = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # sent while we look
+                continue
+            size += found.st_size
+            if entry.name.endswith((".block", ".rejected")):
+                files.append((found.st_mtime, found.st_size, entry.name))
+    now = time.time()
+    rows = 0
+    for written, length, name in sorted(files):
+        old = bool(max_age_s) and now - written > max_age_s
+        if size <= max_bytes and not old:
+            break
+        path = folder / name
+        with locked(path) as descriptor:
+            if descriptor is None:
+                continue
+            dropped = read(descriptor).count(b"\n")
+            path.unlink()
+        path.with_suffix(".reason").unlink(missing_ok=True)
+        size -= length
+        rows += dropped
+        health.of(folder).count(health.ROWS_DROPPED, dropped, "age" if old else "size")
+    return rows
 
 
 def adopt(folder: Path) -> list[str]:
@@ -350,14 +459,28 @@ def read(descriptor: int) -> bytes:
     return b"".join(parts)
 
 
-def reject(path: Path, rows: bytes, reason: str) -> None:
-    """Put rows of the journal file `path` aside in `.rejected`, with the reason in `.reason`."""
+def reject(path: Path, rows: bytes, reasons: list[str]) -> None:
+    """Put rows of the journal file `path` aside in `.rejected`, with the reason of each, a line each, in `.reason`."""
     aside = path.with_suffix(".rejected")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    with open(os.open(aside, flags, 0o600), "ab") as file:
-        file.write(rows)
-    with open(os.open(aside.with_suffix(".reason"), flags, 0o600), "a", encoding="utf-8") as file:
-        file.write(reason + "\n")
+    _append(aside, rows)
+    _append(aside.with_suffix(".reason"), "".join(f"{' '.join(reason.split())}\n" for reason in reasons).encode())
+
+
+def _append(path: Path, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(path, flags, 0o600), "ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """A file that was made there is there after a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _seal(path: Path, descriptor: int, check: bool) -> str | None:
@@ -367,12 +490,14 @@ def _seal(path: Path, descriptor: int, check: bool) -> str | None:
         rows = read(descriptor)
         good, bad = _whole_rows(rows)
         if bad:
-            reject(path, bad, "not a row")
+            damaged = bad.count(b"\n")
+            reject(path, bad, ["not a row"] * damaged)
+            health.of(path.parent).count(health.ROWS_REJECTED, damaged, "not a row")
         if good != rows:
             if good:
                 mended = path.with_suffix(".mended")
-                with open(os.open(mended, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-                    file.write(good)
+                mended.unlink(missing_ok=True)
+                _append(mended, good)
                 os.rename(mended, block)
             path.unlink()
             return block.name if good else None

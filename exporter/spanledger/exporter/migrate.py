@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from spanledger.exporter.client import (
+    ACCESS_DENIED,
+    READONLY,
     UNKNOWN_DATABASE,
     UNKNOWN_TABLE,
     ClickHouseError,
@@ -34,6 +36,10 @@ ORDER BY id
 """
 
 
+class SchemaError(ClickHouseError):
+    """The ledger's schema is older than this program, or than the rows; the message says what to do."""
+
+
 def migrations() -> dict[int, Path]:
     """Number -> file, in order."""
     return {int(path.name.split("_")[0]): path for path in sorted(_FOLDER.glob("[0-9]*_*.sql"))}
@@ -47,7 +53,8 @@ def migrate(client: Client, cluster: str = "") -> list[str]:
         cluster: name of a ClickHouse cluster, for replicated tables on all its nodes; empty: one server, or Cloud.
 
     Raises:
-        ClickHouseError: ClickHouse refuses, or is not reached.
+        SchemaError: this user may not.
+        ClickHouseError: ClickHouse refuses for another reason, or is not reached.
     """
     names = {
         "database": _quoted(client.endpoint.database),
@@ -57,6 +64,21 @@ def migrate(client: Client, cluster: str = "") -> list[str]:
     missing = {number: path for number, path in migrations().items() if number not in _applied(client)}
     if not missing:
         return []
+    try:
+        _apply(client, missing, names)
+    except ClickHouseError as error:
+        if error.code not in (ACCESS_DENIED, READONLY):
+            raise
+        raise SchemaError(
+            f"the ledger's schema at {client.endpoint} lacks {', '.join(path.stem for path in missing.values())}, and"
+            " this user may not create tables: run `spanledger settle` of this version once with SPANLEDGER_URL naming"
+            f" a user who may ({error})",
+            error.code,
+        ) from error
+    return [path.stem for path in missing.values()]
+
+
+def _apply(client: Client, missing: dict[int, Path], names: dict[str, str]) -> None:
     client.command(_fill(_MIGRATIONS_TABLE, names))
     for number, path in missing.items():
         for statement in _statements(path.read_text(encoding="utf-8")):
@@ -66,11 +88,16 @@ def migrate(client: Client, cluster: str = "") -> list[str]:
             {"id": number, "name": path.stem},
             {"async_insert": 0},
         )
-    return [path.stem for path in missing.values()]
 
 
-def open_ledger(to: Endpoint | str, connect_timeout: float = 5.0, timeout: float = 60.0) -> Client:
+def open_ledger(
+    to: Endpoint | str, connect_timeout: float = 5.0, timeout: float = 60.0, *, current: bool = True
+) -> Client:
     """Connect to a ledger whose database and schema are made, or brought up to date, where need be.
+
+    Parameters:
+        current: False: a schema that this user may not bring up to date will do, `Client.behind` says so. Rows that
+            need what it lacks are refused when they are inserted.
 
     Raises:
         UrlError, ClickHouseError: as `connect` and `migrate` do.
@@ -87,7 +114,10 @@ def open_ledger(to: Endpoint | str, connect_timeout: float = 5.0, timeout: float
         client = connect(endpoint, connect_timeout, timeout)
     try:
         migrate(client)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, SchemaError) and not current:
+            client.behind = str(error)
+            return client
         client.close()
         raise
     return client

@@ -8,58 +8,36 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import random
+import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spanledger.exporter.journal import SEGMENT_BYTES, Journal, adopt, blocks, locked, read, reject
+from spanledger.exporter.health import LOSSES
+from spanledger.exporter.journal import NO_SYNC, SEGMENT_BYTES, Journal, adopt, blocks, bound
 from spanledger.failures import internal_error
-from spanledger.pricing import handoff
-from spanledger.settings import settings
+from spanledger.settings import MAX_JOURNAL_BYTES, settings
 
 if TYPE_CHECKING:
-    from spanledger.exporter.client import ClickHouseError, Client, Endpoint
+    from spanledger.exporter.client import Client, Endpoint
 
 logger = logging.getLogger("spanledger")
 
-TABLE = "llm_calls"
 EXIT_S = 3.0
 """So long at most does the end of a program wait for ClickHouse; what is not sent by then stays in the journal."""
 
 _SAME_EXIT_S = 10.0
 _MAX_BACKOFF_S = 60.0
+_ANSWER_S = 30.0
+_BOUND_S = 10.0
 _BLOCKS_PER_INTERVAL = 50
 _MAX_SEAL_S = 600.0
-
-# https://clickhouse.com/docs/reference/error-codes: what is wrong with these is the data, and stays wrong.
-_CONTENT_CODES = frozenset(
-    {
-        6,  # CANNOT_PARSE_TEXT
-        25,  # CANNOT_PARSE_ESCAPE_SEQUENCE
-        26,  # CANNOT_PARSE_QUOTED_STRING
-        27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
-        32,  # ATTEMPT_TO_READ_AFTER_EOF
-        33,  # CANNOT_READ_ALL_DATA
-        38,  # CANNOT_PARSE_DATE
-        41,  # CANNOT_PARSE_DATETIME
-        53,  # TYPE_MISMATCH
-        69,  # ARGUMENT_OUT_OF_BOUND
-        72,  # CANNOT_PARSE_NUMBER
-        117,  # INCORRECT_DATA
-        131,  # TOO_LARGE_STRING_SIZE
-        321,  # VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
-        349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
-        407,  # DECIMAL_OVERFLOW
-        467,  # CANNOT_PARSE_BOOL
-        469,  # VIOLATED_CONSTRAINT
-    }
-)
 
 
 class FlushError(Exception):
@@ -74,7 +52,7 @@ class Loaded:
         blocks: inserted now.
         rows: in these.
         waiting: segments with rows that were left: a running program still writes them, or another process has them.
-        rejected: blocks that ClickHouse refused for their content; they are kept beside the journal's other files.
+        rejected: rows that ClickHouse refused for their content; they are kept beside the journal's other files.
     """
 
     blocks: int = 0
@@ -94,7 +72,7 @@ class Pending:
         oldest_age_s: seconds since the oldest of them was last written to; 0 when there is none.
         rejected: files with rows that ClickHouse refused, or that were damaged.
         rejected_rows: in these.
-        reasons: why, one a file.
+        reasons: why, one a file; the first, where its rows have several.
     """
 
     segments: int = 0
@@ -110,12 +88,18 @@ def load_journal(home: Path, client: Client) -> Loaded:
     """Insert what waits in the journal of `home`, that of dead processes included; any number of processes may do so.
 
     Raises:
+        SchemaError: some blocks need a newer schema; they wait, the others are loaded.
         ClickHouseError: ClickHouse is not reached, or takes no rows now; what was not inserted waits.
         OSError: a journal file cannot be read.
     """
+    from spanledger.exporter.deliver import deliver, deliver_health
+
     folder = home / "journal"
     adopt(folder)
-    loaded = _deliver(client, blocks(folder))
+    try:
+        loaded = deliver(client, blocks(folder))
+    finally:
+        deliver_health(client, folder)
     writing = sum(1 for path in folder.glob("*.open") if _length(path))
     return Loaded(loaded.blocks, loaded.rows, loaded.waiting + writing, loaded.rejected)
 
@@ -138,10 +122,19 @@ def pending(home: Path) -> Pending:
             elif path.suffix == ".rejected":
                 rejected += 1
                 rejected_rows += path.read_bytes().count(b"\n")
-                reasons.append(f"{path.name}: {path.with_suffix('.reason').read_text(encoding='utf-8').strip()}")
+                reasons.append(f"{path.name}: {_first_reason(path)}")
         except FileNotFoundError:  # sent while we look
             continue
     return Pending(segments, rows, size, oldest, rejected, rejected_rows, tuple(reasons))
+
+
+def _first_reason(rejected: Path) -> str:
+    try:
+        reasons = rejected.with_suffix(".reason").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return "nobody has written why"
+    others = len(set(reasons)) - 1
+    return (reasons[0] if reasons else "") + (f" (and {others} other reasons)" if others > 0 else "")
 
 
 def flush(timeout: float = 10.0) -> None:
@@ -157,7 +150,8 @@ def flush(timeout: float = 10.0) -> None:
         FlushError: something is not there; it stays in the journal, and is sent later.
     """
     deadline = time.monotonic() + timeout
-    for thread in list(handoff.working):
+    handoff = sys.modules.get("spanledger.pricing.handoff")  # prices are not loaded where there are no calls
+    for thread in list(handoff.working) if handoff else ():
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
             raise FlushError("the results of a batch are still being read")
@@ -175,19 +169,33 @@ async def aflush(timeout: float = 10.0) -> None:
 class Shipper:
     """A process's journal, and the thread that seals and sends it; the thread starts with the first row."""
 
-    def __init__(self, home: Path, url: str = "", interval: float = 2.0, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        home: Path,
+        url: str = "",
+        interval: float = 2.0,
+        segment_bytes: int = SEGMENT_BYTES,
+        *,
+        sync: str = NO_SYNC,
+        max_bytes: int = MAX_JOURNAL_BYTES,
+        max_age_s: float = 0.0,
+    ) -> None:
         """
         Parameters:
             home: the folder whose `journal` is written.
             url: ClickHouse to send to; empty: others load the journal.
             interval: seconds between sealing and sending.
             segment_bytes: rows of this size are sealed at once.
+            sync: see `Journal`.
+            max_bytes, max_age_s: see `journal.bound`.
         """
-        self.journal = Journal(home / "journal", self._ring, segment_bytes)
+        self.journal = Journal(home / "journal", self._ring, segment_bytes, sync)
         self._home = home
         self._url = url
         self._interval = interval
-        self._lost_before = 0
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._losses_before = self.journal.health.total(*LOSSES)
         self._reset()
         _shippers.add(self)
 
@@ -198,11 +206,13 @@ class Shipper:
         self._closing = False
         self._exit_deadline = -_SAME_EXIT_S
         self._seal_at = 0.0
-        self._seal_failed = False
         self._client: Client | None = None
-        self._down = ""
+        self._down: object = None
+        self._behind = ""
         self._failures = 0
         self._retry_at = 0.0
+        self._bound_at = 0.0
+        self._disk_failed = False
 
     def append(self, rows: bytes) -> None:
         """Record whole JSON lines; never raises for a failing disk."""
@@ -224,9 +234,10 @@ class Shipper:
             self.journal.seal()
         except OSError as error:
             raise FlushError(f"the journal cannot be written: {error}") from error
-        lost, self._lost_before = self.journal.lost - self._lost_before, self.journal.lost
-        if lost:
-            raise FlushError(f"{lost} rows are lost: the disk took nothing and memory was full")
+        losses, before = self.journal.health.total(*LOSSES), self._losses_before
+        self._losses_before = losses
+        if losses > before:
+            raise FlushError(f"{losses - before} rows are lost; the log and `spanledger doctor` say why")
         if held := self.journal.held:
             raise FlushError(f"{held} rows wait in memory: {self.journal.folder} takes nothing, the disk may be full")
         waiting = self._waiting()
@@ -235,7 +246,9 @@ class Shipper:
         refused = sorted(name for name in self.journal.sealed if self._rejected(name))
         if refused:
             self.journal.sealed.difference_update(refused)
-            raise FlushError(f"ClickHouse refused {', '.join(refused)} for its content; see `spanledger doctor`")
+            raise FlushError(
+                f"ClickHouse refused rows of {', '.join(refused)} for their content; see `spanledger doctor`"
+            )
 
     def close(self) -> None:
         """Seal, send what can be sent within `EXIT_S` seconds, and end the thread; a later row starts it again.
@@ -251,6 +264,7 @@ class Shipper:
             self._bell.set()
             thread.join(max(0.0, self._exit_deadline - now))
             if thread.is_alive():  # it waits for ClickHouse; the rows are on disk
+                self._to_disk()
                 self._seal(last=True)
                 return
             self._closing = False
@@ -282,7 +296,7 @@ class Shipper:
                 _log_internal_error("shipper")
 
     def _tick(self, last: bool = False) -> None:
-        self.journal.write_held()
+        self._to_disk()
         now = time.monotonic()
         if last or self._url or self.journal.urgent or now >= self._seal_at:
             self._seal(last)
@@ -290,16 +304,45 @@ class Shipper:
                 self._seal_at = now + self._seal_interval()
         if self._url and (last or time.monotonic() >= self._retry_at):
             self._ship(last)
+        if now >= self._bound_at:
+            self._bound_at = now + _BOUND_S
+            self._bound()
+
+    def _to_disk(self) -> None:
+        """What waits in memory, and counts that have changed; with `SPANLEDGER_SYNC=batch`, past the kernel too."""
+        self.journal.write_held()
+        try:
+            self.journal.sync()
+            self.journal.health.save()
+        except OSError as error:
+            self._disk_trouble("write", error)
 
     def _seal(self, last: bool) -> None:
         try:
             self.journal.seal(last)
         except OSError as error:
-            if not self._seal_failed:
-                logger.error("spanledger: cannot seal the journal in %s: %s", self.journal.folder, error)
-            self._seal_failed = True
+            self._disk_trouble("seal", error)
         else:
-            self._seal_failed = False
+            self._disk_failed = False
+
+    def _disk_trouble(self, doing: str, error: OSError) -> None:
+        if not self._disk_failed:
+            logger.error("spanledger: cannot %s the journal in %s: %s", doing, self.journal.folder, error)
+        self._disk_failed = True
+
+    def _bound(self) -> None:
+        try:
+            dropped = bound(self.journal.folder, self._max_bytes, self._max_age_s)
+        except FileNotFoundError:  # nothing was written yet
+            return
+        if dropped:
+            logger.error(
+                "spanledger: %d rows are dropped, the journal in %s has reached its bound"
+                " (SPANLEDGER_JOURNAL_MAX_BYTES, SPANLEDGER_JOURNAL_MAX_DAYS) and ClickHouse does not take them",
+                dropped,
+                self.journal.folder,
+            )
+            self._to_disk()
 
     def _seal_interval(self) -> float:
         """Seconds to the next block where nobody here sends them: the more wait, the longer, so that files stay few."""
@@ -309,35 +352,49 @@ class Shipper:
 
     def _ship(self, last: bool) -> None:
         from spanledger.exporter.client import ClickHouseError, UrlError
+        from spanledger.exporter.deliver import deliver, deliver_health
+        from spanledger.exporter.migrate import open_ledger
 
-        adopt(self.journal.folder)
-        waiting = blocks(self.journal.folder)
-        if not waiting:
+        folder = self.journal.folder
+        adopt(folder)
+        waiting = blocks(folder)
+        if not waiting and not any(folder.glob("*.health")):
             return
         patience = self._exit_deadline - time.monotonic() if last else EXIT_S
         if patience <= 0:
             return
         try:
+            if last:
+                self._drop_client()  # it would wait longer than there is time
             if self._client is None:
-                self._client = _open(self._url, connect_timeout=patience)
-            loaded = _deliver(self._client, waiting)
+                self._client = open_ledger(self._url, patience, patience if last else _ANSWER_S, current=False)
+                self._say_behind(self._client.behind)
+            loaded = deliver(self._client, waiting, self._exit_deadline if last else math.inf)
+            deliver_health(self._client, folder)
         except (ClickHouseError, UrlError) as error:
-            self._went_down(str(error))
+            self._went_down(error)
             return
         self._failures = 0
         self._forget_delivered()
-        if self._down:
-            self._down = ""
+        if self._down is not None:
+            self._down = None
             logger.warning("spanledger: ClickHouse is back; %d rows that waited are there now", loaded.rows)
 
-    def _went_down(self, reason: str) -> None:
+    def _went_down(self, error: Exception) -> None:
         self._drop_client()
         self._failures += 1
         backoff = min(self._interval * 2.0 ** min(self._failures, 10), _MAX_BACKOFF_S)
         self._retry_at = time.monotonic() + backoff * random.uniform(0.5, 1.0)
-        if not self._down:
-            self._down = reason
-            logger.warning("spanledger: %s; rows wait in %s", reason, self.journal.folder)
+        state = (type(error), getattr(error, "code", None))
+        if self._down != state:
+            self._down = state
+            logger.warning("spanledger: %s; rows wait in %s", error, self.journal.folder)
+
+    def _say_behind(self, behind: str) -> None:
+        if behind != self._behind:
+            self._behind = behind
+            if behind:
+                logger.warning("spanledger: %s; rows that need none of it are sent all the same", behind)
 
     def _drop_client(self) -> None:
         if self._client is not None:
@@ -359,6 +416,8 @@ class Shipper:
 
     def _deliver_until(self, waiting: list[Path], deadline: float) -> None:
         from spanledger.exporter.client import ClickHouseError, UrlError
+        from spanledger.exporter.deliver import deliver
+        from spanledger.exporter.migrate import open_ledger
 
         target = self._url or self._embedded()
         rows = sum(path.read_bytes().count(b"\n") for path in waiting if path.exists())
@@ -366,9 +425,9 @@ class Shipper:
         while True:
             left = deadline - time.monotonic()
             try:
-                client = _open(target, connect_timeout=max(left, 0.1), timeout=max(left, 0.1))
+                client = open_ledger(target, max(left, 0.1), max(left, 0.1), current=False)
                 try:
-                    _deliver(client, waiting)
+                    deliver(client, waiting, deadline)
                 finally:
                     client.close()
             except (ClickHouseError, UrlError) as error:
@@ -411,7 +470,14 @@ def current() -> Shipper:
     global _shipper
     if _shipper is None:
         chosen = settings()
-        made = Shipper(chosen.home, chosen.url, chosen.ship_interval)
+        made = Shipper(
+            chosen.home,
+            chosen.url,
+            chosen.ship_interval,
+            sync=chosen.sync,
+            max_bytes=chosen.journal_max_bytes,
+            max_age_s=chosen.journal_max_days * 86_400,
+        )
         if _shipper is None:
             _shipper = made
             atexit.register(close)
@@ -444,51 +510,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _open(to: str | Endpoint, connect_timeout: float, timeout: float = 30.0) -> Client:
-    from spanledger.exporter.migrate import open_ledger
-
-    return open_ledger(to, connect_timeout, timeout)
-
-
-def _deliver(client: Client, paths: Iterable[Path]) -> Loaded:
-    """Insert blocks, each under its own lock, and delete those that ClickHouse has.
-
-    Raises:
-        ClickHouseError: ClickHouse is not reached, or takes nothing now.
-    """
-    from hashlib import sha256
-
-    from spanledger.exporter.client import ClickHouseError
-
-    inserted = rows = waiting = rejected = 0
-    for path in paths:
-        with locked(path) as descriptor:
-            if descriptor is None:
-                waiting += path.exists()
-                continue
-            block = read(descriptor)
-            try:
-                if block:
-                    client.insert_block(TABLE, block, sha256(block).hexdigest())
-            except ClickHouseError as error:
-                if not _content_is_wrong(error):
-                    raise
-                reject(path, block, str(error))
-                path.unlink()
-                rejected += 1
-                logger.error("spanledger: ClickHouse refused %s, kept as .rejected: %s", path.name, error)
-                continue
-            path.unlink()
-            inserted += 1
-            rows += block.count(b"\n")
-    return Loaded(inserted, rows, waiting, rejected)
-
-
-def _content_is_wrong(error: ClickHouseError) -> bool:
-    # A column that the table lacks: its schema is older than the rows, and a migration helps.
-    return error.code in _CONTENT_CODES and "Unknown field" not in str(error)
 
 
 def _length(path: Path) -> int:

@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": "spanledger.service.verify_cli:verify",
     "reprice": "spanledger.service.reprice_cli:reprice",
     "settle": "spanledger.service.settle_cli:settle",
+    "retry": "spanledger.service.retry_cli:retry",
     "sql": "spanledger.service.sql_cli:sql",
     "doctor": "spanledger.service.doctor_cli:doctor",
     "prices": "spanledger.service.prices_cli:prices",

@@ -226,7 +226,12 @@ def check_journal(now: Settings) -> Iterator[Finding]:
     folder = now.home / "journal"
     if waiting.rejected:
         for reason in waiting.reasons:
-            yield Finding(WRONG, "journal", f"refused rows: {reason}", f"mend or delete it, in {folder}")
+            yield Finding(
+                WRONG,
+                "journal",
+                f"refused rows: {reason}",
+                f"mend the cause, or the file in {folder}, then: spanledger retry",
+            )
     if not waiting.rows:
         yield Finding(OK, "journal", "nothing is waiting")
         return
@@ -290,6 +295,7 @@ def check_clickhouse(now: Settings) -> Iterator[Finding]:
             schema = client.query("SELECT max(id), count() FROM schema_migrations").rows[0]
             yield Finding(OK, "ClickHouse", f"{client.version}, {how}, schema {schema[0]:04}")
             yield from _ledger(client)
+            yield from _health(client)
     except UrlError as error:
         yield Finding(WRONG, "ClickHouse", str(error), "set SPANLEDGER_URL right, or unset it to use the embedded one")
     except (ClickHouseError, EmbeddedError, daemon.ServiceError, OSError) as error:
@@ -312,6 +318,30 @@ GROUP BY provider, model
 HAVING unpriced + missing + estimated + contradictory > 0
 ORDER BY unpriced DESC, missing DESC, provider, model
 """
+
+
+_HEALTH = """
+SELECT what, reason, sum(count), uniqExact(host, pid, started_at)
+FROM spanledger_health FINAL
+WHERE at >= now() - toIntervalDay({days:UInt32})
+GROUP BY what, reason
+ORDER BY what, reason
+"""
+_TROUBLES = {
+    "rows_lost": ("rows are lost", "make room on the disk, or mend what the program's log says of it"),
+    "rows_dropped": ("rows that waited are dropped", "bring ClickHouse back, or raise SPANLEDGER_JOURNAL_MAX_BYTES"),
+    "rows_rejected": ("rows were refused", ""),
+    "blocks_split": ("blocks were split", ""),
+    "internal_errors": ("errors of spanledger's own", ""),
+}
+
+
+def _health(client: Client) -> Iterator[Finding]:
+    """What programs counted, on any host."""
+    for what, reason, count, processes in client.query(_HEALTH, {"days": _RECENT_DAYS}).rows:
+        text, todo = _TROUBLES.get(what, (what, ""))
+        text = f"{count} {text} in {_RECENT_DAYS} days, in {processes} process" + ("es" if processes > 1 else "")
+        yield Finding(WRONG if todo else NOTE, "health", f"{text}: {reason}" if reason else text, todo)
 
 
 def _ledger(client: Client) -> Iterator[Finding]:

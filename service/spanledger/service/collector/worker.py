@@ -39,7 +39,7 @@ def main(descriptor: int, limits: Limits, forwarding: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the front says when it is over
         signal.signal(number, signal.SIG_IGN)
     now = settings()
-    shipper = Shipper(now.home, now.url, now.ship_interval, SEGMENT_BYTES)
+    shipper = Shipper(now.home, now.url, now.ship_interval, SEGMENT_BYTES, sync=now.sync)
     default_book()
     gc.collect()
     gc.freeze()
