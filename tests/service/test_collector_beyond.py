@@ -10,6 +10,7 @@ import signal
 import ssl
 import threading
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -316,3 +318,34 @@ def test_a_second_collector_in_the_same_home_is_refused(tmp_path):
         result = spanledger(tmp_path / "home", "collector", **PORTS)
     assert result.returncode == 1
     assert result.stderr.startswith("spanledger: another collector runs for ")
+
+
+def test_its_own_metrics_go_out_by_otlp(tmp_path):
+    seen: list[ExportMetricsServiceRequest] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            seen.append(ExportMetricsServiceRequest.FromString(body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1/metrics"
+        with collector(tmp_path / "home", SPANLEDGER_COLLECTOR_METRICS_URL=url) as taking:
+            taking.export(request(spans(2)))
+            assert taking.stop() < 5  # the last ones go out at its end
+        server.shutdown()
+    metrics = {
+        metric.name: metric
+        for resource in seen[-1].resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+    assert [point.as_int for point in metrics["spanledger_collector_rows"].sum.data_points] == [2]
+    assert metrics["spanledger_collector_rows"].sum.is_monotonic
+    assert metrics["spanledger_collector_memory_bytes"].gauge.data_points[0].as_int > 0
