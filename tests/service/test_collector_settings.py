@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spanledger.service.collector.settings import MIB, Address, CollectorSettings, load
+from spanledger.service.collector.settings import MIB, CollectorSettings, load
+from spanledger.service.part_settings import Address
 from spanledger.settings import SettingsError
 from spanledger.settings import load as load_all
 from tests.service.conftest import spanledger

@@ -16,7 +16,8 @@ from spanledger.service.collector.admission import Refused
 from spanledger.service.collector.frames import OK, Outcome
 from spanledger.service.collector.receiver import Receiver, Unauthenticated
 from spanledger.service.collector.request import PROTOBUF, encoding_of
-from spanledger.service.collector.settings import Address, CollectorSettings
+from spanledger.service.collector.settings import CollectorSettings
+from spanledger.service.part_settings import Address
 
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 

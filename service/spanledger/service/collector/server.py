@@ -21,7 +21,8 @@ from spanledger.service.collector.metrics import Counts
 from spanledger.service.collector.pool import Pool
 from spanledger.service.collector.receiver import Receiver
 from spanledger.service.collector.running import CollectorError, Running, lock_file, now_ns
-from spanledger.service.collector.settings import VARIABLE, Address, CollectorSettings
+from spanledger.service.collector.settings import VARIABLE, CollectorSettings
+from spanledger.service.part_settings import Address
 from spanledger.settings import Settings
 
 logger = logging.getLogger("spanledger")

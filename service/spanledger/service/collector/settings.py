@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
-import stat
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from spanledger.service.part_settings import (
+    Address,
+    Reader,
+    address,
+    chosen,
+    count,
+    file,
+    flag,
+    seconds,
+    secret_text,
+    token,
+)
 from spanledger.settings import Settings, SettingsError, size
 
 VARIABLE = "SPANLEDGER_COLLECTOR"
 MIB = 2**20
-
-
-class Address(NamedTuple):
-    """Where to listen; port 0 is any free one."""
-
-    host: str
-    port: int
-
-    @property
-    def loopback(self) -> bool:
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
 
 # 4317 and 4318 are the default of Jaeger, of the OpenTelemetry Collector and of the SDKs.
 GRPC = Address("127.0.0.1", 14317)
@@ -106,10 +95,10 @@ class CollectorSettings:
             raise SettingsError(f"{missing} is not set: a certificate and its key go together")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise SettingsError(f"{VARIABLE}_TLS_CLIENT_CA needs {VARIABLE}_TLS_CERT and {VARIABLE}_TLS_KEY")
-        for name, address in (("GRPC", self.grpc), ("HTTP", self.http)):
-            if address is not None and not (address.loopback or self.tls_cert or self.token):
+        for name, place in (("GRPC", self.grpc), ("HTTP", self.http)):
+            if place is not None and not (place.loopback or self.tls_cert or self.token):
                 raise SettingsError(
-                    f"{VARIABLE}_{name}={address} is not loopback: anybody who reaches it could write to the ledger;"
+                    f"{VARIABLE}_{name}={place} is not loopback: anybody who reaches it could write to the ledger;"
                     f" set {VARIABLE}_TLS_CERT and {VARIABLE}_TLS_KEY, or a token in {VARIABLE}_TOKEN_FILE"
                 )
         if self.max_held_bytes < self.max_request_bytes:
@@ -130,80 +119,14 @@ def load(now: Settings, environ: Mapping[str, str]) -> CollectorSettings:
     Raises:
         SettingsError: a value is wrong, or there is no such setting.
     """
-    section = dict(now.collector)
-    known = {each.name for each in fields(CollectorSettings)} - {"token"} | {"token_file"}
-    for name in section:
-        if name not in known:
-            raise SettingsError(
-                f"{now.config}: settings.collector.{name} is no setting; known: {', '.join(sorted(known))}"
-            )
-    for name in environ:
-        if name.startswith(f"{VARIABLE}_") and name[len(VARIABLE) + 1 :].lower() not in (known | {"token"}) - {
-            "enabled"
-        }:
-            raise SettingsError(f"{name} is no setting; see docs/settings.md")
-    chosen: dict[str, Any] = {}
-    for name, read in _READERS.items():
-        variable = VARIABLE if name == "enabled" else f"{VARIABLE}_{name.upper()}"
-        value: Any = environ.get(variable, "").strip()
-        where = variable
-        if not value:
-            value, where = section.get(name), f"{now.config}: settings.collector.{name}"
-            if value is None:
-                continue
-        try:
-            chosen[name] = read(value)
-        except (ValueError, TypeError) as error:
-            shown = "" if name in _SECRET else f"={value!r}" if where == variable else f" is {value!r}"
-            raise SettingsError(f"{where}{shown}: {error}") from None
-    file = chosen.pop("token_file", None)
-    if token := environ.get(f"{VARIABLE}_TOKEN", "").strip():
-        chosen["token"] = _ascii(f"{VARIABLE}_TOKEN", token)
-    elif file is not None:
-        chosen["token"] = _token(file)
-    return CollectorSettings(**chosen).check()
-
-
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not str(value).strip().isdecimal() or not int(value):
-        raise ValueError("use a whole number above 0")
-    return int(value)
-
-
-def _seconds(value: Any) -> float:
-    try:
-        number = 0.0 if isinstance(value, bool) else float(value)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 10**6:
-        raise ValueError("use a number of seconds above 0")
-    return number
-
-
-def _flag(value: Any) -> bool:
-    text = str(value).strip().lower()
-    if text not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
-        raise ValueError("use true or false")
-    return text in ("true", "1", "yes", "on")
-
-
-def _address(value: Any) -> Address | None:
-    if value is False or str(value).strip().lower() in ("off", "none", "no", "false"):
-        return None
-    form = "use HOST:PORT, as 127.0.0.1:14317, or off"
-    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:/@\s]+)):(\d{1,5})", str(value).strip())
-    if found is None or int(found[3]) > 65535:
-        raise ValueError(form)
-    return Address(found[1] or found[2], int(found[3]))
-
-
-def _file(value: Any) -> Path:
-    path = Path(str(value)).expanduser()
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise ValueError(f"cannot read it: {error.strerror}") from None
-    return path
+    found = chosen("collector", now.collector, _READERS, now, environ, _SECRET)
+    token_file = found.pop("token_file", None)
+    if text := environ.get(f"{VARIABLE}_TOKEN", "").strip():
+        found["token"] = token(f"{VARIABLE}_TOKEN", text)
+    elif token_file is not None:
+        name = f"{VARIABLE}_TOKEN_FILE"
+        found["token"] = token(f"{name}={token_file}", secret_text(name, token_file))
+    return CollectorSettings(**found).check()
 
 
 def _url(value: Any, schemes: tuple[str, ...]) -> str:
@@ -233,47 +156,27 @@ def _headers(value: Any) -> dict[str, str]:
     return headers
 
 
-def _token(path: Path) -> str:
-    name = f"{VARIABLE}_TOKEN_FILE={path}"
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise SettingsError(f"{name}: others can read it, mode {mode:o}; chmod 600 {path}")
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{name}: cannot read it: {error}") from None
-    if not token:
-        raise SettingsError(f"{name}: it is empty; put the token on its first line")
-    return _ascii(name, token)
-
-
-def _ascii(name: str, token: str) -> str:
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise SettingsError(f"{name}: the token has blanks or characters beyond ASCII, which no header can carry")
-    return token
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "enabled": _flag,
-    "grpc": _address,
-    "http": _address,
-    "workers": _count,
+_READERS: dict[str, Reader] = {
+    "enabled": flag,
+    "grpc": address,
+    "http": address,
+    "workers": count,
     "max_request_bytes": size,
     "max_decompressed_bytes": size,
-    "max_requests": _count,
+    "max_requests": count,
     "max_held_bytes": size,
-    "max_attributes": _count,
+    "max_attributes": count,
     "max_attribute_length": size,
     "max_journal_bytes": size,
-    "request_timeout": _seconds,
-    "tls_cert": _file,
-    "tls_key": _file,
-    "tls_client_ca": _file,
-    "token_file": _file,
+    "request_timeout": seconds,
+    "tls_cert": file,
+    "tls_key": file,
+    "tls_client_ca": file,
+    "token_file": file,
     "forward": lambda value: _url(value, ("grpc", "grpcs", "http", "https")),
     "forward_headers": _headers,
     "forward_queue_bytes": size,
-    "forward_retry_seconds": _seconds,
+    "forward_retry_seconds": seconds,
     "metrics_url": lambda value: _url(value, ("http", "https")),
 }
 _SECRET = {"forward_headers"}
