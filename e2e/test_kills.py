@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from e2e.stack import wait_until
+
 
 def all_billed_once_and_shown(stack, programs):
     for program in programs:
@@ -80,4 +85,32 @@ def test_everything_is_killed_at_once(stack, programs):
     stack.kill_clickhouse()
     stack.spanledger.start()
     stack.collector.start()
+    all_billed_once_and_shown(stack, programs)
+
+
+def test_parts_are_killed_again_and_again_while_calls_are_made(stack, programs):
+    over = threading.Event()
+
+    def call_until_it_is_over(program):
+        while not over.is_set():
+            program.call(1)
+
+    def after_some_calls(kill):
+        made = len(programs[0].ids)
+        wait_until(lambda: len(programs[0].ids) >= made + 10, "calls are made")
+        kill()
+
+    with ThreadPoolExecutor(len(programs)) as pool:
+        calling = [pool.submit(call_until_it_is_over, program) for program in programs]
+        try:
+            for _ in range(2):
+                after_some_calls(stack.collector.kill)
+                stack.collector.start()
+                after_some_calls(stack.spanledger.kill)
+                stack.spanledger.start()
+                after_some_calls(stack.kill_clickhouse)
+        finally:
+            over.set()
+        for each in calling:
+            each.result()
     all_billed_once_and_shown(stack, programs)
