@@ -18,8 +18,10 @@ from typing import Any, Protocol
 import orjson
 
 from spanledger.failures import internal_error
+from spanledger.instrumentation.durable import written
 from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.wire.reading import Reading, StreamReader
+from spanledger.pricing import handoff
 
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes of an unfinished line or frame that are held; beyond that the stream is no longer read."""
@@ -304,7 +306,10 @@ class _AsyncTap(_Tap):
         piece = watch.piece
         try:
             async for data in self._stream:
+                before = handoff.held
                 seen = piece(data)
+                if handoff.held != before:
+                    await written()
                 if seen:
                     yield seen
         except GeneratorExit:
@@ -312,7 +317,10 @@ class _AsyncTap(_Tap):
         except BaseException as error:
             watch.broken(error)
             raise
+        before = handoff.held
         rest = watch.end()
+        if handoff.held != before:
+            await written()
         if rest:
             yield rest
 

@@ -8,6 +8,7 @@ are priced on arrival.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from spanledger.pricing.call import Call, Charge
@@ -27,3 +28,9 @@ ending: dict[int, list[Priced]] = {}
 
 working: set[threading.Thread] = set()
 """Threads that still read the results of a batch: the ledger waits for them where it is flushed."""
+
+held = 0
+"""How often an event loop has left rows to a thread, because the disk was slow."""
+
+write_held: Callable[[], None] | None = None
+"""The ledger's: writes such rows, and returns when they are on disk, or the disk does not take them."""

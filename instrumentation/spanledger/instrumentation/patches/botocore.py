@@ -32,6 +32,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from spanledger.attribution import without_baggage
 from spanledger.failures import internal_error
+from spanledger.instrumentation.durable import durable, written
 from spanledger.instrumentation.keys import identity_of
 from spanledger.instrumentation.patches.http_call import Hooks
 from spanledger.instrumentation.sdks import Sdk
@@ -40,6 +41,7 @@ from spanledger.instrumentation.stream import BodyReader, Watch
 from spanledger.instrumentation.wire import bedrock_agents, bedrock_invoke, bedrock_rerank
 from spanledger.instrumentation.wire.endpoints import Endpoint, find
 from spanledger.instrumentation.wire.reading import Reading
+from spanledger.pricing import handoff
 from spanledger.pricing.book import default_book
 from spanledger.pricing.counts import mapping, text
 from spanledger.pricing.usage import MISSING, Usage
@@ -212,6 +214,7 @@ class Patch:
                 api_key_hash=key_hash,
                 api_key_alias=key_alias,
             )
+            call.sent = request
             return InFlight(call, operation, endpoint, parameters, request)
         except Exception:
             internal_error("starting a span")
@@ -392,7 +395,10 @@ async def _async_watched(messages: AsyncIterator[Any], watch: _Watch) -> AsyncIt
     try:
         async for message in messages:
             watch.reading = False
+            before = handoff.held
             _look(watch, message)
+            if handoff.held != before:
+                await written()
             yield message
             watch.reading = True
     except GeneratorExit:
@@ -400,7 +406,10 @@ async def _async_watched(messages: AsyncIterator[Any], watch: _Watch) -> AsyncIt
     except BaseException as error:
         watch.broken(error)
         raise
+    before = handoff.held
     _ended(watch)
+    if handoff.held != before:
+        await written()
 
 
 def _ended(watch: _Watch) -> None:
@@ -485,6 +494,7 @@ class _Content:
         self._content = content
         self._spanledger = watch
 
+    @durable
     async def read(self, n: int = -1) -> bytes:
         self._spanledger.reading = True
         try:
@@ -576,6 +586,7 @@ def _read_chunked(original: Any) -> Any:
 
 
 def _async_read(original: Any) -> Any:
+    @durable
     async def read(self: Any, amt: Any = None) -> Any:
         self._spanledger.reading = True
         try:
@@ -590,6 +601,7 @@ def _async_read(original: Any) -> Any:
 
 
 def _async_readinto(original: Any) -> Any:
+    @durable
     async def readinto(self: Any, b: Any) -> Any:
         self._spanledger.reading = True
         try:

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from spanledger.failures import internal_error, logger
+from spanledger.instrumentation.durable import durable
 from spanledger.instrumentation.patches import WaistNotFound, base_client, google_live
 from spanledger.instrumentation.patches.background import pending_named, pending_of
 from spanledger.instrumentation.patches.batch import Fetch, Results
@@ -371,6 +372,7 @@ class _Segments:
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
+    @durable
     async def __anext__(self) -> Any:
         try:
             segment = await self._segments.__anext__()

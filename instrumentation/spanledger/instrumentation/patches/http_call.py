@@ -19,6 +19,7 @@ from contextlib import (
 )
 from contextvars import ContextVar
 from functools import lru_cache
+from inspect import iscoroutinefunction
 from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from spanledger.attribution import without_baggage
 from spanledger.failures import internal_error
+from spanledger.instrumentation.durable import durable
 from spanledger.instrumentation.hosts import region_of_host
 from spanledger.instrumentation.keys import key_identity
 from spanledger.instrumentation.patches import WaistNotFound, background, batch
@@ -71,7 +73,10 @@ class Hooks:
             original = vars(owner).get(name) if isinstance(owner, type) else None
             if original is None:
                 raise WaistNotFound(f"{module.__name__} has no {kind}.{name}: its version is not one we know")
-            self._originals.append((owner, name, original, functools.wraps(original)(hook(original))))
+            hooked = hook(original)
+            if iscoroutinefunction(hooked):
+                hooked = durable(hooked)
+            self._originals.append((owner, name, original, functools.wraps(original)(hooked)))
         for owner, name, _, hooked in self._originals:
             setattr(owner, name, hooked)
 
@@ -175,7 +180,10 @@ class Caller:
                 provider=provider,
                 pending=pending,
             )
-            return None if span is None else HttpCall(span, endpoint, short_options(request))
+            if span is None:
+                return None
+            span.sent = request
+            return HttpCall(span, endpoint, short_options(request))
         except Exception:
             internal_error("starting a span")
             return None
@@ -456,4 +464,12 @@ def _status(error: BaseException) -> int | None:
 
 
 def _text(response: Any) -> str:
-    return response.text if hasattr(response, "_content") else str(response.reason_phrase)
+    """The provider's message in a refusal, else its whole body."""
+    if not hasattr(response, "_content"):
+        return str(response.reason_phrase)
+    try:
+        body = orjson.loads(response.content)
+        body = body.get("error", body)
+        return str(body["message"] if isinstance(body, dict) else body)
+    except (AttributeError, KeyError, ValueError):
+        return str(response.text)

@@ -17,6 +17,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from spanledger.failures import internal_error
+from spanledger.instrumentation.durable import durable
 from spanledger.instrumentation.patches.grpc_status import refused
 from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, may_be_billed
 from spanledger.instrumentation.sdks import Sdk
@@ -99,6 +100,8 @@ class Patch:
                 provider=self._caller.sdk.provider,
                 endpoint=endpoint,
             )
+            if call is not None:
+                call.span.sent = request
             if call is not None and not call.span.region:
                 place = path.partition("/locations/")[2].partition("/")[0]
                 call.span.region = "" if place == "global" else place
@@ -129,6 +132,7 @@ def _hook(original: Any, begin: Callable[[Any], HttpCall | None], streamed: bool
         _answered(call, response)
         return response
 
+    @durable
     async def async_unary(request: Any, *args: Any, **kwargs: Any) -> Any:
         call = begin(request)
         if call is None:
@@ -244,6 +248,7 @@ class _Stream:
     def __aiter__(self) -> _Stream:
         return self
 
+    @durable
     async def __anext__(self) -> Any:
         try:
             if self._responses is None:

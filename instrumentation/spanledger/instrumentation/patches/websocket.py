@@ -18,6 +18,7 @@ from opentelemetry.context import Context, get_current
 
 from spanledger.attribution import Attribution, current_attribution
 from spanledger.failures import internal_error
+from spanledger.instrumentation.durable import durable
 from spanledger.instrumentation.patches.background import Pending
 from spanledger.instrumentation.patches.http_call import Caller
 from spanledger.instrumentation.span import CallSpan
@@ -224,6 +225,7 @@ def watch_async(connection: Any, session: Session) -> None:
     """Show the messages of `connection`, of `websockets.asyncio`, to `session`."""
     recv, send, close = connection.recv, connection.send, connection.close
 
+    @durable
     async def recv_watched(*args: Any, **kwargs: Any) -> Any:
         try:
             message = await recv(*args, **kwargs)

@@ -21,6 +21,7 @@ import grpc.aio
 from opentelemetry.context import Context, get_current
 
 from spanledger.failures import internal_error
+from spanledger.instrumentation.durable import durable
 from spanledger.instrumentation.patches.grpc_status import refused
 from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall
 from spanledger.instrumentation.sdks import Sdk
@@ -117,13 +118,16 @@ class Calls:
         try:
             created: Any = None if created_ns is None else _Created(get_current(), None, created_ns)
             path = method if isinstance(method, str) else method.decode()
-            return self._caller.begin(
+            call = self._caller.begin(
                 self._url + path,
                 {"model": getattr(request, "model", ""), "service_tier": _tier(request)},
                 stream=stream,
                 key=self._api_key,
                 pending=created,
             )
+            if call is not None:
+                call.span.sent = request
+            return call
         except Exception:
             internal_error("starting a span")
             return None
@@ -236,6 +240,7 @@ class _UnaryInterceptor(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[m
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
+    @durable
     async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         call = self._calls.begin(details.method, request)
         try:
@@ -349,6 +354,7 @@ class _AioStream(_Watched):
     def __aiter__(self) -> _AioStream:
         return self
 
+    @durable
     async def __anext__(self) -> Any:
         try:
             chunk = await self._chunks.__anext__()
