@@ -2,12 +2,13 @@
 
 PYTHON ?= python3
 FUZZ ?= 100000
+SEED ?= 20261122
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SDKS := .venv-sdks
 
-.PHONY: demo test e2e test-litellm drift fuzz lint types docs bench clean
+.PHONY: demo test e2e test-litellm drift fuzz chaos lint types docs bench clean
 
 demo: $(INSTALLED)  ## Example program against a stand-in of the providers, and its cost by model
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
@@ -27,6 +28,9 @@ e2e: $(INSTALLED)  ## Real OpenTelemetry Collector, Jaeger and Node.js programs;
 
 fuzz: $(INSTALLED)  ## FUZZ mutated answers through all wire readers, as many sessions and as many batches
 	SPANLEDGER_FUZZ=$(FUZZ) $(BIN)/pytest -s --timeout 0 tests/instrumentation/wire -k mutated
+
+chaos: $(INSTALLED)  ## Kills, forks, faults and 200 000 calls; SEED=n for other random ones; a table of what came of it
+	SPANLEDGER_CHAOS=$(SEED) $(BIN)/pytest tests/chaos
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
