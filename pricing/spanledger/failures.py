@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
+import traceback
 
 logger = logging.getLogger("spanledger")
 
@@ -31,6 +33,21 @@ def internal_error(place: str) -> None:
     now = time.monotonic_ns()
     if now - _last.get(place, -_QUIET_NS) >= _QUIET_NS:
         _last[place] = now
-        logger.warning("spanledger: %s failed; the program goes on (%d so far)", place, counts[place], exc_info=True)
+        where = where_raised(sys.exc_info()[1])
+        logger.warning("spanledger: %s failed; the program goes on (%d so far)\n%s", place, counts[place], where)
     if not fail_open:
         raise
+
+
+def where_raised(error: BaseException | None) -> str:
+    """The kind of an error and the lines that it went through, without its message: that may quote a prompt."""
+    lines = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        lines.append(f"{type(error).__module__}.{type(error).__qualname__}")
+        lines += [
+            f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
+        ]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(lines)

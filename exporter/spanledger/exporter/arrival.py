@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 
 from spanledger import attributes as names
+from spanledger import kept
+from spanledger.masking import masked
 from spanledger.pricing.book import default_book
 from spanledger.pricing.call import Call
 from spanledger.pricing.handoff import Priced
@@ -82,6 +84,41 @@ def price(attributes: Mapping[str, Any], start_ns: int) -> list[Priced]:
     return [Priced(each, book.price(each), number) for number, each in enumerate(calls)]
 
 
+_KEPT = {
+    names.OPERATION: kept.word,
+    names.PROVIDER: kept.identifier,
+    names.REQUEST_MODEL: kept.identifier,
+    names.RESPONSE_MODEL: kept.identifier,
+    names.RESPONSE_ID: kept.identifier,
+    names.REGION: kept.word,
+    names.SERVICE_TIER: kept.word,
+    names.PROCESSING: kept.word,
+    names.ERROR_TYPE: kept.word,
+    names.ERROR_MESSAGE: masked,
+}
+"""What may be kept of the texts of a span that another process or another's instrumentation made."""
+
+
+def reduced(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """`attributes`, in our own names, with what may hold content or secrets reduced."""
+    found = dict(attributes)
+    for name, keep in _KEPT.items():
+        value = found.get(name)
+        if value:
+            found[name] = keep(value if isinstance(value, str) else str(value))
+    reasons = found.get(names.FINISH_REASONS)
+    if reasons:
+        found[names.FINISH_REASONS] = [kept.word(reason) for reason in texts(reasons)]
+    reasons = found.get(names.USAGE_REASONS)
+    if reasons:
+        found[names.USAGE_REASONS] = [masked(reason) for reason in texts(reasons)]
+    raw = found.get(names.USAGE_RAW)
+    if raw:
+        usage = loads(raw)
+        found[names.USAGE_RAW] = orjson.dumps(kept.usage(usage)).decode() if isinstance(usage, dict) else ""
+    return found
+
+
 def loads(value: Any) -> Any:
     """An attribute that holds JSON; None where it does not."""
     if not isinstance(value, str):
@@ -129,10 +166,11 @@ def _quantities(found: Any) -> tuple[dict[str, Quantity], list[str]]:
     good: dict[str, Quantity] = {}
     doubts: list[str] = []
     for name, value in list(found.items())[:MAX_ITEMS] if isinstance(found, dict) else ():
+        name = kept.field(name)
         if type(value) is int and 0 <= value <= MAX_QUANTITY:
             good[name] = value
         elif text := quantity_text(value):
             good[name] = Decimal(text)
         else:
-            doubts.append(f"{name[:MAX_TEXT]} is not a quantity")
+            doubts.append(f"{name} is not a quantity")
     return good, doubts

@@ -18,7 +18,7 @@ from opentelemetry.trace import StatusCode
 
 from spanledger import attributes as names
 from spanledger.exporter import ancestors
-from spanledger.exporter.arrival import MAX_ITEMS, MAX_TEXT, loads, price, quantity_text, texts
+from spanledger.exporter.arrival import MAX_ITEMS, MAX_TEXT, loads, price, quantity_text, reduced, texts
 from spanledger.exporter.dialects import OURS, SURROUNDINGS, Dialect, dialect_of
 from spanledger.exporter.identity import entry_id
 from spanledger.pricing import handoff
@@ -88,6 +88,8 @@ def read(span: ReadableSpan) -> list[Row]:
     attributes = dialect.read(span.attributes.copy())  # type: ignore[union-attr] # a MappingProxyType
     if attributes is None:
         return []
+    if context.span_id not in handoff.ending:
+        attributes = reduced(attributes)
     get = attributes.get
 
     row = _template(span.resource, scope, dialect).copy()

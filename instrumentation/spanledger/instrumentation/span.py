@@ -12,10 +12,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, Tracer
 
 from spanledger import attributes as names
+from spanledger import kept
 from spanledger.attribution import Attribution, current_attribution
 from spanledger.failures import internal_error
-from spanledger.instrumentation.masking import masked
 from spanledger.instrumentation.wire.reading import Line, Reading
+from spanledger.masking import masked
 from spanledger.pricing import handoff
 from spanledger.pricing.book import default_book
 from spanledger.pricing.call import Call, amount_text
@@ -56,6 +57,7 @@ class CallSpan:
         "region",
         "request_model",
         "retries",
+        "sent",
         "span",
         "start_ns",
     )
@@ -87,6 +89,9 @@ class CallSpan:
             attribution: whose call it is; by default what `context` says.
             start_ns: ns since the epoch; now by default.
         """
+        request_model = kept.identifier(request_model)
+        self.sent: Any = None
+        """The request, for as long as the call goes on: what an error echoes of it is masked."""
         self.operation = operation
         self.provider = provider
         self.request_model = request_model
@@ -163,10 +168,12 @@ class CallSpan:
             self._end(reading, error, not_billed)
         except Exception:
             internal_error("ending a span")
+        self.sent = None
         self.span, self.context, self.recipients = INVALID_SPAN, _NOWHERE, ()  # `cost_of` may keep us for long
 
     def _end(self, reading: Reading, error: BaseException | None, not_billed: bool) -> None:
         span = self.span
+        _keep(reading)
         self.priced = priced = self._price(reading, not_billed)
         self.end_ns = time_ns()
         if reading.response_id:
@@ -177,7 +184,7 @@ class CallSpan:
             return
         span.set_attributes(self._end_attributes(reading, priced, not_billed))
         if error is not None:
-            self._set_error(type(error).__name__, str(error))
+            self._set_error(type(error).__name__, _message(error))
         elif reading.error is not None:
             self._set_error(*reading.error)
         span_id = span.get_span_context().span_id
@@ -245,7 +252,7 @@ class CallSpan:
                 end[names.REASONING_TOKENS] = sums.reasoning_tokens
             end[names.USAGE_PARTS] = _json(usage.parts)
         if usage.raw is not None:
-            end[names.USAGE_RAW] = _json(usage.raw)
+            end[names.USAGE_RAW] = _json(kept.usage(usage.raw))
         if usage.unmapped:
             end[names.USAGE_UNMAPPED] = _json(usage.unmapped)
         if usage.reasons:
@@ -289,14 +296,42 @@ class CallSpan:
         return end
 
     def _set_error(self, kind: str, message: str) -> None:
-        text = masked(message)
-        self.span.set_attribute(names.ERROR_TYPE, kind)
+        text = masked(message, self.sent)
+        self.span.set_attribute(names.ERROR_TYPE, kept.word(kind) or "error")
         if text:
             self.span.set_attribute(names.ERROR_MESSAGE, text)
         self.span.set_status(Status(StatusCode.ERROR, text))
 
     def __repr__(self) -> str:
         return f"<CallSpan {self.operation} {self.provider} {self.request_model}>"
+
+
+def _keep(reading: Reading) -> None:
+    """Reduce what an answer says of itself to what may be kept."""
+    reading.response_id = kept.identifier(reading.response_id)
+    reading.response_model = kept.identifier(reading.response_model)
+    if reading.finish_reasons:
+        reading.finish_reasons = tuple([kept.word(reason) for reason in reading.finish_reasons])
+    if reading.service_tier:
+        reading.service_tier = kept.word(reading.service_tier)
+    if reading.processing:
+        reading.processing = kept.word(reading.processing)
+    if reading.region:
+        reading.region = kept.word(reading.region)
+    for line in reading.lines:
+        line.model = kept.identifier(line.model)
+
+
+def _message(error: BaseException) -> str:
+    """What the provider says in an SDK's error, where the SDK has it apart from the answer's whole body."""
+    body = getattr(error, "body", None)
+    if isinstance(body, dict):
+        inner = body.get("error")
+        said = (inner if isinstance(inner, dict) else body).get("message")
+        if isinstance(said, str):
+            status = getattr(error, "status_code", None)
+            return said if status is None else f"Error code: {status} - {said}"
+    return str(error)
 
 
 def _add_cost(end: dict[str, Any], priced: list[handoff.Priced]) -> None:

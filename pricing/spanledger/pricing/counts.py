@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
+from spanledger import kept
 from spanledger.pricing.usage import (
     CONTRADICTORY,
     ESTIMATED,
@@ -158,9 +159,10 @@ class Tally:
                 continue
             if isinstance(value, dict):
                 if depth < _MAX_DEPTH:
-                    self.keep_unmapped(value, known, f"{path}{name}.", depth + 1)
+                    self.keep_unmapped(value, known, f"{path}{kept.field(name)}.", depth + 1)
             elif type(value) is int or type(value) is float:
                 number = amount(value)
+                name = kept.field(name)
                 if number is None:
                     self.reasons.append(f"{path}{name} is not a quantity")
                 elif number:

@@ -207,6 +207,7 @@ class Patch:
                 attribution=None if pending is None else pending.attribution,
                 start_ns=None if pending is None else pending.start_ns,
             )
+            call.sent = request
             return InFlight(call, endpoint, request, hide_usage), options
         except Exception:
             internal_error("starting a span")

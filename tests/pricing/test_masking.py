@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spanledger.instrumentation.masking import MAX_MESSAGE, masked
+from spanledger.masking import MAX_MESSAGE, masked
 
 
 @pytest.mark.parametrize(
