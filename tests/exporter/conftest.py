@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -116,64 +114,3 @@ def wait(done: Callable[[], bool], seconds: float = 10.0) -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-class Forwarder:
-    """A port that leads to another one, and can lose answers on the way."""
-
-    def __init__(self, target: int, port: int = 0) -> None:
-        self.target = target
-        self.lose_answers_to = b""
-        self.lost = 0
-        self._server = socket.create_server(("127.0.0.1", port))
-        self.port = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._server.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self.target))
-            lose = threading.Event()
-            back = threading.Thread(target=self._back, args=(far, near, lose), daemon=True)
-            back.start()
-            threading.Thread(target=self._there, args=(near, far, lose, back), daemon=True).start()
-
-    def _there(self, near: socket.socket, far: socket.socket, lose: threading.Event, back: threading.Thread) -> None:
-        while data := _received(near):
-            if self.lose_answers_to and self.lose_answers_to in data:
-                lose.set()
-            far.sendall(data)
-        _shut(far)
-        back.join()
-        near.close()
-        far.close()
-
-    def _back(self, far: socket.socket, near: socket.socket, lose: threading.Event) -> None:
-        while data := _received(far):
-            if lose.is_set():
-                self.lost += 1
-                break
-            near.sendall(data)
-        _shut(near)
-        _shut(far)
-
-
-def _received(connection: socket.socket) -> bytes:
-    try:
-        return connection.recv(65536)
-    except OSError:
-        return b""
-
-
-def _shut(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass

@@ -305,6 +305,14 @@ def test_a_deleted_folder_takes_no_rows_with_it(journal: Journal, folder: Path) 
     assert rows_in(folder) == ids(1, 2, 3)
 
 
+def test_two_journals_of_a_process_share_a_folder(folder: Path) -> None:
+    first, second = Journal(folder), Journal(folder)
+    for number, journal in enumerate((first, second, first, second)):
+        journal.append(row(number))
+        journal.seal(last=True)
+    assert sorted(rows_in(folder)) == ids(0, 1, 2, 3)
+
+
 def test_a_forked_child_writes_a_segment_of_its_own(folder: Path) -> None:
     code = """
         import os, sys

@@ -24,7 +24,8 @@ from spanledger.exporter.journal import Journal, blocks
 from spanledger.exporter.shipper import Loaded, Shipper, load_journal, pending
 from spanledger.settings import settings
 from tests.conftest import free_port
-from tests.exporter.conftest import Forwarder, row, wait
+from tests.exporter.conftest import row, wait
+from tests.faults import FaultProxy, closes_after, only_inserts
 
 
 @pytest.fixture
@@ -96,21 +97,18 @@ def test_the_same_block_again_inserts_nothing(ledger: Client, tmp_path: Path) ->
 
 
 def test_a_block_whose_answer_was_lost_is_stored_once(ledger: Client, endpoint: Endpoint, tmp_path: Path) -> None:
-    forwarder = Forwarder(endpoint.port)
-    client = connect(url(endpoint, forwarder.port))
-    sealed(tmp_path, row(1))
-    forwarder.lose_answers_to = b"insert_deduplication_token"
-    with pytest.raises(ClickHouseError) as caught:
-        load_journal(tmp_path, client)
+    with FaultProxy(endpoint.port, only_inserts(closes_after)) as proxy:
+        client = connect(url(endpoint, proxy.port))
+        sealed(tmp_path, row(1))
+        with pytest.raises(ClickHouseError) as caught:
+            load_journal(tmp_path, client)
+        client.close()
     assert caught.value.unreachable
-    assert forwarder.lost >= 1
     assert stored(ledger) == ids(1)  # the server had executed it
     assert pending(tmp_path).rows == 1
 
     assert load_journal(tmp_path, ledger).blocks == 1
     assert stored(ledger) == ids(1)
-    client.close()
-    forwarder.close()
 
 
 def test_loaders_share_the_work(ledger: Client, endpoint: Endpoint, tmp_path: Path) -> None:
@@ -192,7 +190,7 @@ def test_clickhouse_down_then_up(
     assert wait(lambda: shipper._failures >= 2)
     assert pending(tmp_path / "home").rows == 20
 
-    forwarder = Forwarder(endpoint.port, port)
+    proxy = FaultProxy(endpoint.port, port=port)
     assert wait(lambda: len(stored(ledger)) == 20, 30)
     assert stored(ledger) == ids(*range(20))
     assert wait(lambda: pending(tmp_path / "home").rows == 0)
@@ -203,7 +201,7 @@ def test_clickhouse_down_then_up(
     assert "is back; 20 rows" in back
     assert endpoint.password not in caplog.text
     assert [record.name for record in caplog.records if record.levelno > logging.INFO] == ["spanledger"] * 2
-    forwarder.close()
+    proxy.close()
 
 
 def test_the_journal_of_a_dead_process_is_sent_by_the_next(

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 _CODE = re.compile(r"Code: (\d+)")
+_COLUMNS = re.compile(r"\((?:\w+, ){3,}\w+\)")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 UNKNOWN_TABLE = 60
@@ -30,7 +31,7 @@ ACCESS_DENIED = 497
 _TODO = {
     UNKNOWN_DATABASE: "create the database, or let this user create it",
     READONLY: "this user can only read: give SPANLEDGER_URL one that may insert (docs/security-clickhouse.sql)",
-    ACCESS_DENIED: "grant it (docs/security-clickhouse.sql)",
+    ACCESS_DENIED: "grant it, or give SPANLEDGER_URL another user (docs/security-clickhouse.sql)",
     194: "SPANLEDGER_URL has no password, and this user needs one",
     241: "ClickHouse is short of memory",
     243: "ClickHouse's disk is full: make room",
@@ -306,6 +307,7 @@ class _translated:
         if found is None:
             raise _no_answer(self._endpoint, text) from error
         detail = text[text.index(found.group()) :].split(" (for url ")[0].strip()
+        detail = _COLUMNS.sub("", detail)  # a grant that is missing comes with all columns
         code = int(found.group(1))
         todo = f" -- {_TODO[code]}" if code in _TODO else ""
         raise ClickHouseError(f"ClickHouse at {self._endpoint}: {detail[:_DETAIL]}{todo}", code) from error

@@ -117,7 +117,6 @@ class Journal:
         self._slow_until = 0
         self._failing = False
         self._complained = -_COMPLAIN_S
-        self._sequence = 0
         self._make_locks()
         _journals.add(self)
 
@@ -289,8 +288,7 @@ class Journal:
         home_folder(self.folder.parent)
         private_folder(self.folder)
         while True:
-            self._sequence += 1
-            path = self.folder / f"{owner.name()}-{self._sequence}.open"
+            path = self.folder / f"{owner.name()}-{next(_sequence)}.open"
             new = path.with_suffix(".new")
             descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
@@ -338,6 +336,7 @@ class Journal:
         self._make_locks()
 
 
+_sequence = count(1)  # of the process: two journals in one folder must not share a name
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 

@@ -203,7 +203,7 @@ class Shipper:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._bell = threading.Event()
-        self._closing = False
+        self._ending = threading.Event()
         self._exit_deadline = -_SAME_EXIT_S
         self._seal_at = 0.0
         self._client: Client | None = None
@@ -258,40 +258,47 @@ class Shipper:
         now = time.monotonic()
         if now > self._exit_deadline + _SAME_EXIT_S:
             self._exit_deadline = now + EXIT_S
-        thread = self._thread
+        thread, self._thread = self._thread, None
+        if thread is None:
+            thread = self._begin(ending=True)
+        self._ending.set()
+        self._bell.set()
         if thread is not None:
-            self._closing = True
-            self._bell.set()
             thread.join(max(0.0, self._exit_deadline - now))
-            if thread.is_alive():  # it waits for ClickHouse; the rows are on disk
-                self._to_disk()
-                self._seal(last=True)
-                return
-            self._closing = False
-            self._thread = None
-        self._tick(last=True)
-        self._drop_client()
+        self._to_disk()  # what came meanwhile; what is not sent yet, the next program sends
+        self._seal(last=True)
+        if thread is None or not thread.is_alive():
+            self._drop_client()
 
     def _ring(self) -> None:
         self._bell.set()
 
     def _start(self) -> None:
         with self._starting:
-            if self._thread is not None:
-                return
-            thread = threading.Thread(target=self._run, name="spanledger-shipper", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is ending: `close` does what is left
-                return
-            self._thread = thread
+            if self._thread is None:
+                self._thread = self._begin()
 
-    def _run(self) -> None:
-        while not self._closing:
-            self._bell.wait(self._interval)
+    def _begin(self, ending: bool = False) -> threading.Thread | None:
+        """A thread that ships until it is told to end; None where the interpreter ends and allows none."""
+        self._ending = threading.Event()
+        if ending:
+            self._ending.set()
+        thread = threading.Thread(target=self._run, args=(self._ending,), name="spanledger-shipper", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return None
+        return thread
+
+    def _run(self, ending: threading.Event) -> None:
+        last = False
+        while not last:
+            if not ending.is_set():
+                self._bell.wait(self._interval)
             self._bell.clear()
+            last = ending.is_set()
             try:
-                self._tick(last=self._closing)
+                self._tick(last)
             except Exception:
                 _log_internal_error("shipper")
 
@@ -364,10 +371,8 @@ class Shipper:
         if patience <= 0:
             return
         try:
-            if last:
-                self._drop_client()  # it would wait longer than there is time
             if self._client is None:
-                self._client = open_ledger(self._url, patience, patience if last else _ANSWER_S, current=False)
+                self._client = open_ledger(self._url, patience, _ANSWER_S, current=False)
                 self._say_behind(self._client.behind)
             loaded = deliver(self._client, waiting, self._exit_deadline if last else math.inf)
             deliver_health(self._client, folder)
