@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spanledger.exporter import shipper
+from spanledger.exporter import shipper, unlinked
 from spanledger.exporter.client import Client
 from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.exporter.migrate import open_ledger
@@ -32,6 +32,11 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCli
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_spans_of_other_tests() -> None:
+    unlinked.of_another_process()
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import pytest
 
-from spanledger.exporter.identity import entry_id
+from spanledger.exporter.identity import entry_id, inside_litellms
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 OTHER = ("1af7651916cd43dd8448eb211c80319c", "a7ad6b7169203331")
@@ -75,3 +76,14 @@ def test_it_is_32_hex_digits_and_stays_what_it_is() -> None:
 
 def test_any_text_has_an_id() -> None:
     assert len(entry_id("x", "\ud800" * 20, TRACE, SPAN)) == 32
+
+
+def test_litellms_response_id_holds_the_providers() -> None:
+    """Its proxy hands it to the client, while the provider's stands in the proxy's own call."""
+    theirs = "resp_68a1b2c3d4e5f60718293a4b5c6d7e8f"
+    held = f"litellm:custom_llm_provider:openai;model_id:None;response_id:{theirs}"
+    response_id = "resp_" + base64.b64encode(held.encode()).decode()
+    assert entry_id("openai", response_id, TRACE, SPAN) == entry_id("openai", theirs, *OTHER)
+    assert inside_litellms(response_id) == ("openai", theirs)
+    for other in (theirs, response_id[:-7], "resp_bGl0ZWxsbTpj", "resp_bGl0ZWxsbTpj\u00e9"):
+        assert inside_litellms(other) == ("", other)

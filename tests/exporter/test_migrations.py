@@ -27,6 +27,7 @@ COLUMNS = [
     "span_id",
     "parent_span_id",
     "ancestor_span_ids",
+    "describes",
     "service_name",
     "environment",
     "scope",

@@ -89,6 +89,7 @@ def test_every_column_of_a_call(ended: Ended, ledger: Client) -> None:
         "span_id": f"{context.span_id:016x}",
         "parent_span_id": "",
         "ancestor_span_ids": [],
+        "describes": "",
         "is_deleted": 0,
         "given_names": [],
         "service_name": "shop",

@@ -342,3 +342,38 @@ def test_every_value_survives_being_written_again(collectors: Collectors) -> Non
         name: value for name, value in before.items() if name not in changed
     }
     assert (after["tenant"], after["version"]) == ("acme", before["version"] + 1)
+
+
+def test_a_span_in_another_trace_that_says_which_call_it_describes_is_no_bill(collectors: Collectors) -> None:
+    there = "1" * 32
+    call = span("c" * 16, response_id=ID)
+    rows = [
+        span("a" * 16, source="langchain", around="execute_tool", trace=there, tags={"tool": "search"}),
+        span("b" * 16, "a" * 16, source="langchain", trace=there, agent_name="planner", is_deleted=1),
+        call,
+    ]
+    orders = []
+    for settled_each_time in (False, True):
+        for order in itertools.permutations(rows):
+            collectors.empty()
+            for row in order:
+                describes = call["entry_id"] if row is rows[1] else ""
+                collectors.take(row | {"describes": describes})
+                if settled_each_time:
+                    settle(collectors.ledger)
+            settle(collectors.ledger)
+            orders.append(collectors.bills())
+            assert settle(collectors.ledger) == Settled()
+    for (bill,) in orders:
+        assert (bill["span_id"], bill["agent_name"], bill["tags"]) == ("c" * 16, "planner", {"tool": "search"})
+
+
+def test_names_of_a_describer_and_of_what_is_around_the_call_come_together(collectors: Collectors) -> None:
+    """The describer has the call's own id: its row is the call's former version."""
+    rows = [
+        span("a" * 16, source="langchain", around="execute_tool", agent_name="outer", tags={"tool": "search"}),
+        span("b" * 16, "a" * 16, source="langchain", response_id=ID, agent_name="inner", tags={"x": "1"}),
+        span("c" * 16, "b" * 16, response_id=ID, ancestor_span_ids=["b" * 16, "a" * 16]),
+    ]
+    for (bill,) in in_every_order(collectors, rows):
+        assert (bill["agent_name"], bill["tags"]) == ("inner", {"tool": "search", "x": "1"})

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
 from spanledger.exporter.client import Client
+
+_T = TypeVar("_T")
 
 PAGE: Final = 1_000
 """So many calls are read and written at once."""
@@ -48,7 +50,7 @@ def write(client: Client, rows: Iterable[dict[str, Any]]) -> None:
         client.insert_block("llm_calls", block, hashlib.sha256(block).hexdigest())
 
 
-def pages(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+def pages(keys: Sequence[_T]) -> Iterator[Sequence[_T]]:
     """`keys`, `PAGE` at a time."""
     for start in range(0, len(keys), PAGE):
         yield keys[start : start + PAGE]

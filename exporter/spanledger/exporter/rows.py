@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from spanledger import attributes as names
-from spanledger.exporter import ancestors
+from spanledger.exporter import ancestors, unlinked
 from spanledger.exporter.arrival import MAX_ITEMS, MAX_TEXT, loads, price, quantity_text, reduced, texts
 from spanledger.exporter.dialects import OURS, SURROUNDINGS, Dialect, dialect_of
 from spanledger.exporter.identity import entry_id
@@ -61,6 +61,8 @@ _TEXTS = (
     (names.FEATURE, "feature"),
     (names.PROMPT_NAME, "prompt_name"),
     (names.AGENT_NAME, "agent_name"),
+    (names.REQUEST_BODY_URI, "request_body_uri"),
+    (names.RESPONSE_BODY_URI, "response_body_uri"),
     (names.API_KEY_HASH, "api_key_hash"),
     (names.API_KEY_ALIAS, "api_key_alias"),
 )
@@ -73,7 +75,12 @@ _TOOLS = len(set(TOKEN_GROUPS.values()))
 
 def encode(span: ReadableSpan) -> bytes:
     """The rows of a span as JSON lines; empty where the span is no call that the ledger knows."""
-    return b"".join([_line(row) for row in read(span)])
+    return lines(read(span))
+
+
+def lines(rows: list[Row]) -> bytes:
+    """Rows of a span as JSON lines, and those of former spans that came to be of the same call."""
+    return b"".join([_line(row) for row in (*rows, *unlinked.late())])
 
 
 def read(span: ReadableSpan) -> list[Row]:
@@ -158,11 +165,14 @@ def read(span: ReadableSpan) -> list[Row]:
     value = get(names.REPORTED_COST)
     if value:
         row["reported_cost"] = _amount(value)
-    if dialect.rank < OURS and not row["response_id"] and ancestors.described(span_id):
+    identified = dialect.rank == OURS or row["response_id"]
+    if not identified and ancestors.described(span_id):
         for line in rows:
             line["is_deleted"] = 1
-    elif above and row["usage_status"] != MISSING and (dialect.rank == OURS or row["response_id"]):
-        ancestors.describe(above)
+    elif row["usage_status"] != MISSING:
+        (unlinked.call if identified else unlinked.tale)(row, start, end, dialect.rank)
+        if above and identified:
+            ancestors.describe(above)
     return rows
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -48,6 +48,10 @@ _SLICE_ROWS = 500_000
 
 _SINCE = "ingested_at >= toDateTime64({since:String}, 3, 'UTC')"
 _DATES = "event_date BETWEEN {first:Date} AND {last:Date}"
+_FRESH_ENTRIES = (
+    f"SELECT entry_id FROM llm_calls WHERE {_SINCE} AND line = 0"
+    " AND cityHash64(entry_id) % {slices:UInt32} = {slice:UInt32}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class Described:
     Attributes:
         above: ids of the spans that it lies in, nearest first.
         alive: it is a bill; else it was retired, or is an agent or the like.
+        describes: the entry of the call that it describes, which the process that made it knows; it is no bill then.
+        is_new: it came since the last time.
     """
 
     key: Key
@@ -86,10 +92,16 @@ class Described:
     usage_status: str
     tokens: tuple[int | None, int | None]
     names: Mapping[str, Any]
+    describes: str = ""
+    is_new: bool = True
 
     @property
     def is_call(self) -> bool:
         return self.operation not in SURROUNDINGS
+
+    @property
+    def may_be_a_bill(self) -> bool:
+        return self.is_call and not self.describes
 
     @property
     def counted(self) -> bool:
@@ -100,18 +112,32 @@ class Described:
         return self.version >> 48 & 0xFF
 
 
+_Precedence = tuple[bool, int, int, str]
+"""Whose names count first: a describer of the call by its rank, then what is around it, the nearest first."""
+
+
 @dataclass(slots=True)
 class _Changes:
-    retired: set[Key]
-    revived: set[Key]
-    names: dict[Key, dict[str, Any]]
-    contradictory: set[Key]
+    retired: set[Key] = field(default_factory=set)
+    revived: set[Key] = field(default_factory=set)
+    contradictory: set[Key] = field(default_factory=set)
+    offers: dict[Key, tuple[Mapping[str, Any], list[tuple[_Precedence, Mapping[str, Any]]]]] = field(
+        default_factory=dict
+    )
 
-    def give(self, key: Key, has: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
-        """Let a call have what `others` say and it does not say itself; the first of them counts."""
-        given = given_names(has, others)
-        if given:
-            self.names.setdefault(key, {}).update(given)
+    def offer(self, key: Key, has: Mapping[str, Any], precedence: _Precedence, names: Mapping[str, Any]) -> None:
+        """Let a call have what `names` say and it does not say itself."""
+        self.offers.setdefault(key, (has, []))[1].append((precedence, names))
+
+    def names(self) -> dict[Key, dict[str, Any]]:
+        """What each call is given."""
+        found = {}
+        for key, (has, several) in self.offers.items():
+            several.sort(key=lambda each: each[0])
+            given = given_names(has, [names for _, names in several])
+            if given:
+                found[key] = given
+        return found
 
 
 def settle(client: Client) -> Settled:
@@ -131,13 +157,15 @@ def settle(client: Client) -> Settled:
     ).rows[0]
     if not fresh:
         return Settled()
-    changes = _Changes(set(), set(), {}, set())
+    changes = _Changes()
     slices = -(-fresh // _SLICE_ROWS)
     for number in range(slices):
         bound = {"since": since, "first": str(first), "last": str(last), "slices": slices, "slice": number}
         _two_dates(client, bound, changes)
-        _nested(client, bound, changes)
-        _describers(client, bound, changes)
+        earlier = _nested(client, bound, changes)
+        _describers(client, bound, changes, _FRESH_ENTRIES)
+        for entries in pages(earlier):
+            _describers(client, {**bound, "entries": entries}, changes, "SELECT arrayJoin({entries:Array(String)})")
     settled = _write(client, changes)
     client.command(
         "INSERT INTO ledger_marks (name, at) VALUES ('settled', toDateTime64({until:String}, 3, 'UTC'))",
@@ -176,8 +204,10 @@ def given_names(has: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> 
     return {**given, "tags": {**has["tags"], **tags}, "given_names": names}
 
 
-def one_bill(rows: Sequence[Described]) -> tuple[set[Key], dict[Key, list[Described]]]:
-    """Of the spans of one trace: which are no bills, and for each bill whose names it may take, first first.
+def one_bill(rows: Sequence[Described]) -> tuple[set[Key], dict[Key, list[tuple[_Precedence, Described]]]]:
+    """Of the spans of one trace: which are no bills, and for each bill whose names it may take.
+
+    So too for a span that describes a call in another trace: the names are the call's then.
 
     It does not matter what was decided before: only what the spans say counts.
     """
@@ -185,28 +215,30 @@ def one_bill(rows: Sequence[Described]) -> tuple[set[Key], dict[Key, list[Descri
     around = {row.key: _around(row, by_span) for row in rows}
     inside: dict[str, list[Described]] = defaultdict(list)
     for row in rows:
-        if row.is_call:
+        if row.may_be_a_bill:
             for each in around[row.key]:
                 inside[each.span_id].append(row)
-    no_bills = {row.key for row in rows if not row.is_call}
+    no_bills = {row.key for row in rows if not row.may_be_a_bill}
     takes: dict[Key, list[Described]] = defaultdict(list)
     for outer in rows:
-        if not outer.is_call:
+        if not outer.may_be_a_bill:
             for row in inside[outer.span_id]:
                 takes[row.key].append(outer)
+            if outer.describes:
+                takes[outer.key] += [outer, *(each for each in around[outer.key] if not each.is_call)]
             continue
         for loser, winner in _losers(outer, inside[outer.span_id]):
             no_bills.add(loser.key)
             takes[winner.key].append(loser)
+    found = {}
     for row in rows:
-        if row.key in takes:
+        if row.key in takes and (row.key not in no_bills or row.describes):
             nearness = {each.span_id: place for place, each in enumerate(around[row.key])}
-            takes[row.key].sort(key=lambda other: _precedence(other, nearness))
-    return no_bills, {key: others for key, others in takes.items() if key not in no_bills}
+            found[row.key] = [(_precedence(other, nearness), other) for other in takes[row.key]]
+    return no_bills, found
 
 
-def _precedence(other: Described, nearness: Mapping[str, int]) -> tuple[Any, ...]:
-    """Whose names count first: a describer of the call by its rank, then what is around it, the nearest first."""
+def _precedence(other: Described, nearness: Mapping[str, int]) -> _Precedence:
     return (not other.is_call, -other.source_rank, nearness.get(other.span_id, -1), other.span_id)
 
 
@@ -254,7 +286,7 @@ def _two_dates(client: Client, bound: Mapping[str, Any], changes: _Changes) -> N
         f"SELECT entry_id, event_date, version, {', '.join(_ALL_NAMES)} FROM llm_calls FINAL"
         f" WHERE line = 0 AND {_DATES} AND entry_id IN"
         f" (SELECT entry_id FROM llm_calls FINAL WHERE line = 0 AND {_DATES} AND entry_id IN"
-        f"  (SELECT entry_id FROM llm_calls WHERE {_SINCE} AND line = 0 AND {_sliced('entry_id')})"
+        f"  ({_FRESH_ENTRIES})"
         "  GROUP BY entry_id HAVING count() > 1)"
         " ORDER BY entry_id, version DESC, event_date",
         bound,
@@ -262,33 +294,59 @@ def _two_dates(client: Client, bound: Mapping[str, Any], changes: _Changes) -> N
     for _, several in groupby(_dicts(found), key=lambda row: row["entry_id"]):
         stays, *others = several
         changes.retired.update(Key(row["event_date"], row["entry_id"]) for row in others)
-        changes.give(Key(stays["event_date"], stays["entry_id"]), stays, others)
+        for other in others:
+            precedence = (False, -(other["version"] >> 48 & 0xFF), -1, str(other["event_date"]))
+            changes.offer(Key(stays["event_date"], stays["entry_id"]), stays, precedence, other)
 
 
-def _nested(client: Client, bound: Mapping[str, Any], changes: _Changes) -> None:
-    """Spans inside others of the same trace."""
-    fresh = f"SELECT trace_id FROM llm_calls WHERE {_SINCE} AND line = 0 AND {_sliced('trace_id')}"
+def _nested(client: Client, bound: Mapping[str, Any], changes: _Changes) -> list[str]:
+    """Spans inside others of the same trace; returns the entries that are offered names and are not new."""
+    fresh = (
+        f"SELECT trace_id FROM llm_calls WHERE {_SINCE} AND line = 0"
+        " AND cityHash64(trace_id) % {slices:UInt32} = {slice:UInt32}"
+    )
     found = client.query(
         "SELECT trace_id, event_date, entry_id, version, is_deleted, span_id, parent_span_id, ancestor_span_ids,"
-        f" operation, response_id, usage_status, input_tokens, output_tokens, {', '.join(_ALL_NAMES)}"
-        f" FROM llm_calls WHERE line = 0 AND {_DATES} AND trace_id IN"
+        f" operation, response_id, usage_status, input_tokens, output_tokens, {', '.join(_ALL_NAMES)},"
+        f" describes, {_SINCE} AS is_new FROM llm_calls WHERE line = 0 AND {_DATES} AND (trace_id IN"
         "  (SELECT trace_id FROM llm_calls ARRAY JOIN arrayPushFront(ancestor_span_ids, parent_span_id) AS above"
         f"  WHERE line = 0 AND {_DATES} AND trace_id IN ({fresh}) AND (trace_id, above) IN"
         f"   (SELECT trace_id, span_id FROM llm_calls WHERE line = 0 AND {_DATES} AND trace_id IN ({fresh})))"
+        " OR trace_id IN"
+        f"  (SELECT trace_id FROM llm_calls WHERE line = 0 AND {_DATES} AND describes != ''"
+        f"   AND (trace_id IN ({fresh}) OR describes IN ({_FRESH_ENTRIES}))))"
         " ORDER BY trace_id, event_date, entry_id, version DESC, is_deleted DESC"
         " LIMIT 1 BY trace_id, event_date, entry_id",
         bound,
     )
     revived: set[Key] = set()
+    earlier: set[str] = set()
+    told: dict[str, list[tuple[_Precedence, Mapping[str, Any]]]] = defaultdict(list)
     for _, several in groupby(_dicts(found), key=lambda row: row["trace_id"]):
         rows = [_described(row) for row in several]
         no_bills, takes = one_bill(rows)
         changes.retired.update(row.key for row in rows if row.alive and row.key in no_bills)
         revived.update(row.key for row in rows if not row.alive and row.key not in no_bills)
         for row in rows:
-            if row.key in takes:
-                changes.give(row.key, row.names, [other.names for other in takes[row.key]])
+            for precedence, other in takes.get(row.key, ()):
+                if row.describes:
+                    told[row.describes].append((precedence, other.names))
+                    continue
+                changes.offer(row.key, row.names, precedence, other.names)
+                if not row.is_new:
+                    earlier.add(row.key.entry_id)
     changes.revived |= revived - _on_another_date(client, revived)
+    for entries in pages(sorted(told)):
+        calls = client.query(
+            f"SELECT event_date, entry_id, {', '.join(_ALL_NAMES)} FROM llm_calls FINAL"
+            f" WHERE line = 0 AND {_DATES} AND entry_id IN {{entries:Array(String)}}",
+            {**bound, "entries": entries},
+        )
+        for call in _dicts(calls):
+            earlier.add(call["entry_id"])
+            for precedence, names in told[call["entry_id"]]:
+                changes.offer(Key(call["event_date"], call["entry_id"]), call, precedence, names)
+    return sorted(earlier)
 
 
 def _on_another_date(client: Client, keys: set[Key]) -> set[Key]:
@@ -303,24 +361,27 @@ def _on_another_date(client: Client, keys: set[Key]) -> set[Key]:
     return {key for key in keys if key.entry_id in billed}
 
 
-def _describers(client: Client, bound: Mapping[str, Any], changes: _Changes) -> None:
-    """Describers of one key: names of those who lost, and equals that report different usage."""
-    fresh = f"SELECT entry_id FROM llm_calls WHERE {_SINCE} AND line = 0 AND {_sliced('entry_id')}"
+def _describers(client: Client, bound: Mapping[str, Any], changes: _Changes, entries: str) -> None:
+    """Describers of one key: names of those who lost, and equals that report different usage.
+
+    Parameters:
+        entries: a query for the `entry_id` of those to look at.
+    """
     found = client.query(
         "SELECT event_date, entry_id, version, usage_status, input_tokens, output_tokens,"
         f" {', '.join(_ALL_NAMES)}, other.* FROM llm_calls FINAL"
         f" INNER JOIN (SELECT entry_id, {', '.join(f'{name} AS other_{name}' for name in (*NAMES, 'tags'))},"
         "   scope AS other_scope, version AS other_version, usage_status AS other_usage_status,"
         "   input_tokens AS other_input_tokens, output_tokens AS other_output_tokens"
-        f"  FROM llm_describers FINAL WHERE entry_id IN ({fresh})) AS other USING (entry_id)"
-        f" WHERE line = 0 AND {_DATES} AND entry_id IN ({fresh}) AND (scope, version) != (other_scope, other_version)"
+        f"  FROM llm_describers FINAL WHERE entry_id IN ({entries})) AS other USING (entry_id)"
+        f" WHERE line = 0 AND {_DATES} AND entry_id IN ({entries}) AND (scope, version) != (other_scope, other_version)"
         " ORDER BY entry_id, event_date, other_version DESC, other_scope",
         bound,
     )
     for key, several in groupby(_dicts(found), key=lambda row: Key(row["event_date"], row["entry_id"])):
-        others = []
         for row in several:
-            others.append({name: row[f"other_{name}"] for name in (*NAMES, "tags")})
+            precedence = (False, -(row["other_version"] >> 48 & 0xFF), -1, row["other_scope"])
+            changes.offer(key, row, precedence, {name: row[f"other_{name}"] for name in (*NAMES, "tags")})
             same_rank = row["version"] >> 48 == row["other_version"] >> 48
             tokens = (row["input_tokens"], row["output_tokens"])
             if (
@@ -329,13 +390,13 @@ def _describers(client: Client, bound: Mapping[str, Any], changes: _Changes) -> 
                 and tokens != (row["other_input_tokens"], row["other_output_tokens"])
             ):
                 changes.contradictory.add(key)
-        changes.give(key, row, others)
 
 
 def _write(client: Client, changes: _Changes) -> Settled:
     """Write the rows that change once more, with the next version."""
     counts = {"retired": 0, "revived": 0, "named": 0, "contradictory": 0}
-    keys = sorted(changes.retired | changes.revived | changes.names.keys() | changes.contradictory)
+    names = changes.names()
+    keys = sorted(changes.retired | changes.revived | names.keys() | changes.contradictory)
     for page in pages(keys):
         rows = []
         for key, row in whole_rows(client, page):
@@ -346,8 +407,8 @@ def _write(client: Client, changes: _Changes) -> Settled:
             else:
                 row["is_deleted"] = 0
                 counts["revived"] += key in changes.revived
-                row |= changes.names.get(key, {})
-                counts["named"] += key in changes.names
+                row |= names.get(key, {})
+                counts["named"] += key in names
                 if key in changes.contradictory:
                     row["usage_status"] = CONTRADICTORY
                     row["cost_estimated"] = True
@@ -356,10 +417,6 @@ def _write(client: Client, changes: _Changes) -> Settled:
             rows.append(row)
         write(client, rows)
     return Settled(**counts)
-
-
-def _sliced(column: str) -> str:
-    return f"cityHash64({column}) % {{slices:UInt32}} = {{slice:UInt32}}"
 
 
 def _dicts(found: Any) -> Iterator[dict[str, Any]]:
@@ -379,4 +436,6 @@ def _described(row: Mapping[str, Any]) -> Described:
         usage_status=row["usage_status"],
         tokens=(row["input_tokens"], row["output_tokens"]),
         names={name: row[name] for name in _ALL_NAMES},
+        describes=row["describes"],
+        is_new=bool(row["is_new"]),
     )

@@ -109,7 +109,8 @@ _EMITTERS: Final = (
     ),
     _Emitter("openinference.instrumentation.bedrock", "openinference", ANOTHER_INSTRUMENTATION, "read_bedrock"),
     _Emitter("openinference.instrumentation.cohere", "openinference", ANOTHER_INSTRUMENTATION, "read_cohere"),
-    _Emitter("openinference.instrumentation.openai_agents", "openinference", A_FRAMEWORK),
+    _Emitter("openinference.instrumentation.openai_agents", "openinference", A_FRAMEWORK, "read_where_told"),
+    _Emitter("openinference.instrumentation.llama_index", "openinference", A_FRAMEWORK, "read_where_told"),
     _Emitter("openinference.instrumentation.litellm", "openinference", A_GATEWAY),
     _Emitter("openinference.instrumentation.portkey", "openinference", A_GATEWAY),
     # frameworks and gateways

@@ -5,6 +5,7 @@ Only attributes that a table names are looked at: never content.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
@@ -295,7 +296,10 @@ def _refused(attributes: Attributes, found: Mapping[str, Any]) -> bool:
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value, default=_plain).decode("utf-8", "replace")
+    try:
+        return orjson.dumps(value, default=_plain).decode("utf-8", "replace")
+    except TypeError:  # a whole number of more than 64 bits, a string with a lone surrogate
+        return json.dumps(value, default=_plain)
 
 
 def _plain(value: Any) -> str:

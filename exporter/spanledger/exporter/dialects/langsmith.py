@@ -55,6 +55,7 @@ _WORDS: Final = words(
     attribution={
         names.SESSION_ID: ("langsmith.metadata.session_id", "langsmith.metadata.thread_id"),
         names.USER_ID: ("langsmith.metadata.user_id",),
+        names.AGENT_NAME: ("langsmith.metadata.lc_agent_name",),
     },
     costs=genai.COSTS,
 )
@@ -71,10 +72,11 @@ def read(attributes: Attributes) -> Attributes | None:
         operation = "embeddings"
     if operation is None or kind not in (None, "llm", "embedding"):
         return None
+    told = _dict(attributes.get("langsmith.metadata.usage_metadata"))  # of LangChain's models
     details = {
         f"detail:{part}": value
         for name, parts in _DETAILS.items()
-        for detail, value in _dict(attributes.get(name)).items()
+        for detail, value in (_dict(attributes.get(name)) or told.get(name.removeprefix("gen_ai.usage.")) or {}).items()
         if (part := parts.get(_without_tier(detail))) is not None
     }
     response = attributes.get(names.RESPONSE_ID)

@@ -15,6 +15,7 @@ from spanledger.exporter.dialects import genai
 from spanledger.exporter.dialects.call import OPERATIONS, around, call, first, words
 from spanledger.exporter.dialects.counting import INSIDE, Rule
 from spanledger.exporter.dialects.dialect import SURROUNDINGS, Attributes
+from spanledger.exporter.identity import inside_litellms
 from spanledger.pricing.names import canonical_provider
 
 _OPERATIONS: Final = {
@@ -90,7 +91,14 @@ def read(attributes: Attributes) -> Attributes | None:
     operation = _OPERATIONS.get(said) or _OPERATIONS.get(said.removeprefix("a"))
     if operation is None:
         return genai.read_by(attributes, _WORDS, rule)
+    served_by, held = inside_litellms(str(attributes.get(names.RESPONSE_ID) or ""))
+    if served_by:
+        attributes = {"gen_ai.system": served_by, **_filled(attributes), names.RESPONSE_ID: held}
     provider = canonical_provider(str(first(attributes, ("gen_ai.provider.name", "gen_ai.system")) or ""))
     if operation not in ("chat", "text_completion") or provider in _ITS_OWN_IDS:
         attributes = {name: value for name, value in attributes.items() if name != names.RESPONSE_ID}
     return call(attributes, _WORDS, operation, rule)
+
+
+def _filled(attributes: Attributes) -> Attributes:
+    return {name: value for name, value in attributes.items() if value != ""}

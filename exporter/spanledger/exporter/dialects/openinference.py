@@ -55,6 +55,8 @@ _WORDS: Final = words(
     costs=("llm.cost.total",),
 )
 
+_JSON: Final = "application/json"
+
 _TOOLS: Final = {"web_search_requests": "web_search", "web_fetch_requests": "web_fetch"}
 
 
@@ -90,6 +92,19 @@ def read_without_cache(attributes: Attributes) -> Attributes | None:
     return _read(attributes, Rule(INSIDE, tells_cache=False))
 
 
+def read_where_told(attributes: Attributes) -> Attributes | None:
+    """The packages of LlamaIndex and the OpenAI Agents SDK: what was cached is told of some APIs only."""
+    if attributes.get(_KIND) == "LLM" and _prepares(attributes):
+        return None
+    return _read(attributes, Rule(INSIDE, tells_cache="llm.token_count.prompt_details.cache_read" in attributes))
+
+
+def _prepares(attributes: Attributes) -> bool:
+    """LlamaIndex's `_prepare_chat_with_tools` has a span of a call too: its output is the request, as JSON."""
+    used = any(name.startswith("llm.token_count.") for name in attributes)
+    return not used and "llm.finish_reason" not in attributes and attributes.get("output.mime_type") == _JSON
+
+
 def read_unknown(attributes: Attributes) -> Attributes | None:
     """Spans of OpenInference's attributes from a scope that nobody knows."""
     return _read(attributes, Rule(NOT_KNOWN, reasoning=NOT_KNOWN))
@@ -97,6 +112,9 @@ def read_unknown(attributes: Attributes) -> Attributes | None:
 
 def _read(attributes: Attributes, rule: Rule, doubt: str = "") -> Attributes | None:
     kind = str(attributes.get(_KIND, "")).upper()
+    agent = _agent(attributes)
+    if agent:
+        attributes = {**attributes, "agent.name": agent}
     if kind in _AROUND:
         return around(attributes, _WORDS, _AROUND[kind])
     operation = _OPERATIONS.get(kind)
@@ -118,6 +136,17 @@ def _read(attributes: Attributes, rule: Rule, doubt: str = "") -> Attributes | N
     if "llm.token_count.prompt" not in attributes:
         doubt = ""
     return call(attributes, _WORDS, operation, rule, fees=fees, doubt=doubt)
+
+
+def _agent(attributes: Attributes) -> str:
+    """LangChain's name of the agent that a span is of, in what its package keeps of a run in `metadata`."""
+    text = attributes.get("metadata")
+    if type(text) is not str or "lc_agent_name" not in text or "agent.name" in attributes:
+        return ""
+    try:
+        return str(mapping(orjson.loads(text)).get("lc_agent_name") or "")
+    except orjson.JSONDecodeError:
+        return ""
 
 
 def _metadata(attributes: Attributes) -> Mapping[str, Any]:
