@@ -45,7 +45,14 @@ def ledger(clickhouse: EmbeddedClickHouse) -> Iterator[Client]:
     endpoint = clickhouse.endpoint()
     assert endpoint is not None, "the shared embedded ClickHouse has gone"
     client = open_ledger(endpoint)
-    for table in ("llm_calls", "llm_describers", "ledger_marks", "spanledger_health"):
+    for table in (
+        "llm_calls",
+        "llm_describers",
+        "ledger_marks",
+        "spanledger_health",
+        "llm_calls_hourly",
+        "rollup_days",
+    ):
         client.command(f"TRUNCATE TABLE {table}")
     yield client
     client.close()

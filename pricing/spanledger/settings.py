@@ -47,7 +47,11 @@ class Settings:
         sync: `none`, `batch` or `always`: who waits until the disk has a row.
         journal_max_bytes: of the journal; beyond it the oldest rows are dropped.
         journal_max_days: rows that have waited longer are dropped; 0: none.
+        content: URL of the store of bodies; empty: none.
+        capture: bodies are captured, since OpenTelemetry's variable says so and there is a store.
+        content_redact: `module:function` that each body goes through first.
         collector: the file's section on the collector, which reads it itself.
+        serve: the same of the API and the dashboard.
     """
 
     home: Path
@@ -66,7 +70,11 @@ class Settings:
     sync: str = "none"
     journal_max_bytes: int = MAX_JOURNAL_BYTES
     journal_max_days: float = 0.0
+    content: str = ""
+    capture: bool = False
+    content_redact: str = ""
     collector: Mapping[str, Any] = field(default_factory=dict)
+    serve: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def journal(self) -> Path:
@@ -93,6 +101,19 @@ def _pairs(name: str, environ: Mapping[str, str]) -> dict[str, str]:
             raise SettingsError(f"{name}: {pair!r} is not host=provider")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+_CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+
+def _captures(environ: Mapping[str, str]) -> bool:
+    """Whether OpenTelemetry's own variable asks for content: true, or where it would go by the convention."""
+    said = environ.get(_CAPTURE, "").strip().lower()
+    if said in _TRUE or said in ("span_only", "event_only", "span_and_event"):
+        return True
+    if not said or said in _FALSE or said == "no_content":
+        return False
+    raise SettingsError(f"{_CAPTURE}={said!r} is unknown: use true or false")
 
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
@@ -168,6 +189,10 @@ def load(environ: Mapping[str, str]) -> Settings:
         journal_max_bytes = size(most)
     except ValueError as error:
         raise SettingsError(f"SPANLEDGER_JOURNAL_MAX_BYTES={most!r}: {error}") from None
+    content = environ.get("SPANLEDGER_CONTENT") or str(section.get("content") or "")
+    redact = environ.get("SPANLEDGER_CONTENT_REDACT") or str(section.get("content_redact") or "")
+    if redact and not all(redact.partition(":")):
+        raise SettingsError(f"SPANLEDGER_CONTENT_REDACT={redact!r} is not module:function")
     keys = _mapping(section.get("api_keys"), "settings.api_keys", config)
     return Settings(
         home=home,
@@ -191,7 +216,11 @@ def load(environ: Mapping[str, str]) -> Settings:
         sync=sync,
         journal_max_bytes=journal_max_bytes,
         journal_max_days=journal_max_days,
+        content=content,
+        capture=bool(content) and _captures(environ),
+        content_redact=redact,
         collector=_mapping(section.get("collector"), "settings.collector", config),
+        serve=_mapping(section.get("serve"), "settings.serve", config),
     )
 
 

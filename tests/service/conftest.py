@@ -42,6 +42,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "OTEL_METRICS_EXPORTER": "none",
         "OTEL_LOGS_EXPORTER": "none",
         "SPANLEDGER_COLLECTOR": "false",  # its ports are the same in every home
+        "SPANLEDGER_SERVE": "false",
         **more,
     }
 

@@ -10,6 +10,7 @@ import click
 import pytest
 
 import spanledger.settings
+from spanledger.service.api import settings as serve_settings
 from spanledger.service.cli import cli
 from spanledger.service.collector import settings as collector_settings
 
@@ -61,8 +62,9 @@ def test_the_help_has_an_example(name):
 def test_every_variable_has_a_line():
     variables = set(re.findall(r"\b(?:SPANLEDGER|LLM_USAGE)_[A-Z_]+\b", SETTINGS_SOURCE))
     assert len(variables) >= 8
-    keys = set(collector_settings._READERS) - {"enabled"} | {"token"}
-    variables |= {"SPANLEDGER_COLLECTOR", *(f"SPANLEDGER_COLLECTOR_{key.upper()}" for key in keys)}
+    for part in (collector_settings, serve_settings):
+        keys = set(part._READERS) - {"enabled"} | {"token"}
+        variables |= {part.VARIABLE, *(f"{part.VARIABLE}_{key.upper()}" for key in keys)}
     documented = set(re.findall(r"\b(?:SPANLEDGER|LLM_USAGE)_[A-Z_]+\b", SETTINGS_PAGE))
     assert variables == documented
 
@@ -70,9 +72,9 @@ def test_every_variable_has_a_line():
 def test_every_key_of_the_file_has_a_line():
     keys = set(re.findall(r'(?:section|logging|keys)\.get\("(\w+)"', SETTINGS_SOURCE))
     keys |= set(re.findall(r'choose\("\w+", "(\w+)"', SETTINGS_SOURCE))
-    keys -= {"usage_logging", "api_keys", "collector"}
+    keys -= {"usage_logging", "api_keys", "collector", "serve"}
     assert len(keys) >= 9
-    keys |= set(collector_settings._READERS)
+    keys |= set(collector_settings._READERS) | set(serve_settings._READERS)
     documented = {key.rsplit(".", 1)[-1] for key in re.findall(r"`settings\.([\w.]+)`", SETTINGS_PAGE)}
     assert keys == documented
 

@@ -25,6 +25,11 @@ DIMENSIONS: Mapping[str, str] = {
     "key": "if(api_key_alias != '', api_key_alias, api_key_hash)",
     "tier": "service_tier",
     "status": "status",
+    "error": "error_type",
+    "price_status": "price_status",
+    "usage_status": "usage_status",
+    "currency": "currency",
+    "trace": "trace_id",
 }
 """What a report can be grouped and filtered by, besides `tag:NAME`."""
 
@@ -99,11 +104,11 @@ def report(
         ClickHouseError: refused, or not reached.
     """
     parameters: dict[str, Any] = {}
-    columns = [f"{_expression(name, parameters)} AS {_alias(i)}" for i, name in enumerate(by)]
+    columns = [f"{expression(name, parameters)} AS {_alias(i)}" for i, name in enumerate(by)]
     conditions = [
-        f"{_expression(name, parameters)} = {_bound(value, parameters)}" for name, value in (where or {}).items()
+        f"{expression(name, parameters)} = {bound(value, parameters)}" for name, value in (where or {}).items()
     ]
-    conditions += _within(since, until, parameters)
+    conditions += within(since, until, parameters)
     groups = [_alias(i) for i in range(len(by))]
     latest = [_alias(i) + " DESC" for i, name in enumerate(by) if name == "day"]
     order = [*latest, "cost DESC NULLS LAST", "calls DESC", *groups]
@@ -112,7 +117,7 @@ def report(
         sql += "\nWHERE " + "\n  AND ".join(conditions)
     sql += f"\nGROUP BY {', '.join([*groups, 'base_currency'])}\nORDER BY {', '.join(order)}"
     if limit is not None:
-        sql += f"\nLIMIT {_bound(limit, parameters)}"
+        sql += f"\nLIMIT {bound(limit, parameters)}"
     found = client.query(sql, parameters)
     return Table((*by, *MEASURES), [tuple(row) for row in found.rows])
 
@@ -130,6 +135,112 @@ def explain_row(client: Client, identifier: str) -> list[dict[str, Any]]:
         {"id": identifier},
     )
     return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+
+LISTED = (
+    "entry_id",
+    "line",
+    "start_time",
+    "duration_ns",
+    "time_to_first_token_ns",
+    "trace_id",
+    "span_id",
+    "service_name",
+    "environment",
+    "source",
+    "provider",
+    "operation",
+    "request_model",
+    "response_model",
+    "response_id",
+    "service_tier",
+    "stream",
+    "status",
+    "error_type",
+    "error_message",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "usage_status",
+    "cost",
+    "currency",
+    "cost_base",
+    "base_currency",
+    "price_status",
+    "cost_estimated",
+    "cost_reasons",
+    "tenant",
+    "user_id",
+    "session_id",
+    "feature",
+    "prompt_name",
+    "agent_name",
+    "tags",
+    "api_key_hash",
+    "api_key_alias",
+)
+"""Columns of a call in a list."""
+
+ORDERS: Mapping[str, tuple[str, str]] = {
+    "start_time": ("toUnixTimestamp64Nano(start_time)", "Int64"),
+    "cost": ("ifNull(cost_base, toDecimal128(-1, 18))", "Decimal(38, 18)"),
+    "duration": ("duration_ns", "UInt64"),
+    "total_tokens": ("ifNull(total_tokens, 0)", "UInt64"),
+}
+"""What lists of calls can be sorted by: SQL and type."""
+
+
+def list_calls(
+    client: Client,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    where: Mapping[str, Sequence[str]] | None = None,
+    sort: str = "-start_time",
+    limit: int = 100,
+    after: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """A page of calls, and where the next one begins; `()` where there is none.
+
+    Parameters:
+        where: dimension or `tag:NAME` -> values of which the call must have one.
+        sort: one of `ORDERS`, `-` before it is descending.
+        after: what the page before returned.
+        settings: ClickHouse's, limits of the query.
+
+    Raises:
+        QueryError: an unknown dimension, or `after` is from elsewhere.
+        ClickHouseError: refused, or not reached.
+    """
+    order, kind = ORDERS[sort.removeprefix("-")]
+    parameters: dict[str, Any] = {}
+    conditions = [
+        f"{expression(name, parameters)} IN {bound(list(values), parameters)}" for name, values in (where or {}).items()
+    ]
+    conditions += within(since, until, parameters)
+    if after:
+        if len(after) != 3 or not after[2].isdecimal():
+            raise QueryError("it is not where a page ends")
+        parameters |= {"value": after[0], "entry": after[1], "line": after[2]}
+        than = "<" if sort.startswith("-") else ">"
+        conditions.append(f"({order}, entry_id, line) {than} ({{value:{kind}}}, {{entry:String}}, {{line:UInt16}})")
+    down = " DESC" if sort.startswith("-") else ""
+    found = client.query(
+        f"SELECT {', '.join(LISTED)}, toString({order}) AS place FROM llm_calls FINAL"
+        + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+        + f" ORDER BY {order}{down}, entry_id{down}, line{down} LIMIT {bound(limit + 1, parameters)}",
+        parameters,
+        settings,
+    )
+    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    last = rows[limit - 1] if len(rows) > limit else None
+    end = () if last is None else (last["place"], last["entry_id"], str(last["line"]))
+    for row in rows:
+        del row["place"]
+    return rows[:limit], end
 
 
 def stored_rows(
@@ -154,9 +265,9 @@ def stored_rows(
     while True:
         parameters: dict[str, Any] = {}
         conditions = [
-            f"{_expression(name, parameters)} = {_bound(value, parameters)}" for name, value in (where or {}).items()
+            f"{expression(name, parameters)} = {bound(value, parameters)}" for name, value in (where or {}).items()
         ]
-        conditions += _within(since, until, parameters)
+        conditions += within(since, until, parameters)
         if after is not None:
             parameters |= {"date": str(after[0]), "entry": after[1], "line": after[2]}
             conditions.append("(event_date, entry_id, line) > ({date:Date}, {entry:String}, {line:UInt16})")
@@ -183,7 +294,7 @@ def unpriced_models(
         ClickHouseError: refused, or not reached.
     """
     parameters: dict[str, Any] = {}
-    conditions = ["price_status = 'unpriced'", *_within(since, until, parameters)]
+    conditions = ["price_status = 'unpriced'", *within(since, until, parameters)]
     found = client.query(
         f"SELECT provider, {DIMENSIONS['model']} AS model, count() AS calls,"
         " sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,"
@@ -212,12 +323,13 @@ def run_sql(client: Client, sql: str, fmt: str = "PrettyCompact") -> bytes:
     return client.text(sql.strip().rstrip(";"), fmt, {} if client.read_only else {"readonly": 2})
 
 
-def _within(since: datetime | None, until: datetime | None, parameters: dict[str, Any]) -> list[str]:
+def within(since: datetime | None, until: datetime | None, parameters: dict[str, Any]) -> list[str]:
+    """Conditions for calls that started from `since` on and before `until`."""
     conditions = []
     if since is not None:
-        conditions.append(f"start_time >= {_bound(since, parameters)}")
+        conditions.append(f"start_time >= {bound(since, parameters)}")
     if until is not None:
-        conditions.append(f"start_time < {_bound(until, parameters)}")
+        conditions.append(f"start_time < {bound(until, parameters)}")
     return conditions
 
 
@@ -225,16 +337,21 @@ def _alias(index: int) -> str:
     return f"by{index}"
 
 
-def _expression(name: str, parameters: dict[str, Any]) -> str:
+def expression(name: str, parameters: dict[str, Any]) -> str:
+    """The SQL of a dimension over a row of `llm_calls`.
+
+    Raises:
+        QueryError: there is no such dimension.
+    """
     if name.startswith("tag:") and len(name) > 4:
-        return f"tags[{_bound(name[4:], parameters)}]"
+        return f"tags[{bound(name[4:], parameters)}]"
     try:
         return DIMENSIONS[name]
     except KeyError:
         raise QueryError(f"cannot group or filter by {name!r}: use {', '.join(DIMENSIONS)} or tag:NAME") from None
 
 
-def _bound(value: str | int | datetime, parameters: dict[str, Any]) -> str:
+def bound(value: str | int | datetime | list[str], parameters: dict[str, Any]) -> str:
     """A placeholder that the server replaces by `value`."""
     name = f"p{len(parameters)}"
     if isinstance(value, datetime):
@@ -242,4 +359,5 @@ def _bound(value: str | int | datetime, parameters: dict[str, Any]) -> str:
         parameters[name] = f"{moment.timestamp():.6f}"
         return f"toDateTime64({{{name}:String}}, 9, 'UTC')"
     parameters[name] = value
-    return f"{{{name}:{'UInt64' if isinstance(value, int) else 'String'}}}"
+    kind = "UInt64" if isinstance(value, int) else "Array(String)" if isinstance(value, list) else "String"
+    return f"{{{name}:{kind}}}"

@@ -16,6 +16,7 @@ COMMANDS = {
     "down": "spanledger.service.server_cli:down",
     "status": "spanledger.service.server_cli:status",
     "collector": "spanledger.service.collector_cli:collector",
+    "serve": "spanledger.service.serve_cli:serve",
     "report": "spanledger.service.report_cli:report",
     "verify": "spanledger.service.verify_cli:verify",
     "reprice": "spanledger.service.reprice_cli:reprice",

@@ -1,4 +1,5 @@
-"""The background service of `spanledger up`: keeps embedded ClickHouse and the collector running, loads the journal.
+"""The background service of `spanledger up`: keeps embedded ClickHouse, the collector and the API running, loads the
+journal, settles and rolls up.
 
 One process a home: it holds a lock on `service.lock` as long as it lives.
 """
@@ -21,20 +22,17 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from spanledger.exporter.private import home_folder
 from spanledger.service import presence
-from spanledger.service.collector.running import missing
 
 if TYPE_CHECKING:
     from spanledger.exporter.client import Client
     from spanledger.exporter.embedded import EmbeddedClickHouse
-    from spanledger.service.collector.child import Child
+    from spanledger.service.child import Child
 
 logger = logging.getLogger("spanledger")
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 _MAX_PAUSE_SECONDS = 30.0
-_SETTLING_SHARE = 20.0
-"""Settling rests so many times as long as it took: with many rows it would else keep rows from being loaded."""
 
 
 class ServiceError(RuntimeError):
@@ -46,11 +44,13 @@ class Ports(NamedTuple):
 
     Attributes:
         collector: whether the collector is started, where the settings say so.
+        serve: the same of the API.
     """
 
     http: int | None = None
     tcp: int | None = None
     collector: bool = True
+    serve: bool = True
 
 
 ANY_PORTS = Ports()
@@ -149,38 +149,35 @@ def run(home: Path, up: Callable[[], None], stopping: threading.Event, ports: Po
     Raises:
         ServiceError: another service runs in this home.
         EmbeddedError: embedded ClickHouse cannot start.
-        CollectorError: the collector cannot start.
+        ChildError: the collector or the API cannot start.
         SettingsError: a setting is wrong.
     """
     from spanledger.exporter.embedded import EmbeddedClickHouse
     from spanledger.exporter.settle import settle
     from spanledger.exporter.shipper import load_journal
+    from spanledger.service.upkeep import Upkeep
     from spanledger.settings import settings
 
     interval = settings().ship_interval
     engine = EmbeddedClickHouse(home)
     client: Client | None = None
-    collector: Child | None = None
+    children: list[Child] = []
     with _held(home, interval):
         try:
             client = _open(home, engine, ports)
-            collector = _collector(home) if ports.collector else None
+            upkeep = Upkeep(settings())
+            for part in (_COLLECTOR if ports.collector else "", _API if ports.serve else ""):
+                if part and (child := _start(part, home)):
+                    children.append(child)
             up()
             pause, trouble = interval, ""
-            settle_at, unsettled = 0.0, False
             while not stopping.wait(pause):
                 try:
-                    if collector is not None and collector.ended:
-                        collector = _another(collector, home)
+                    children[:] = [_another(child, home) if child.ended else child for child in children]
                     if engine.endpoint() is None:
                         client.close()
                         client = _open(home, engine, ports)
-                    unsettled |= load_journal(home, client).blocks > 0
-                    began = time.monotonic()
-                    if unsettled and began >= settle_at:
-                        settle(client)
-                        ended = time.monotonic()
-                        settle_at, unsettled = ended + _SETTLING_SHARE * (ended - began), False
+                    upkeep.keep(client, load_journal(home, client).blocks > 0)
                     if trouble:
                         logger.warning("the service works again")
                     pause, trouble = interval, ""
@@ -189,13 +186,13 @@ def run(home: Path, up: Callable[[], None], stopping: threading.Event, ports: Po
                         trouble = str(error)
                         logger.error("loading the journal or starting what had ended failed, trying again: %s", trouble)
                     pause = min(2 * pause, _MAX_PAUSE_SECONDS)
-            if collector is not None:
-                collector.stop()  # first: what it has taken is loaded then
+            for child in children:
+                child.stop()  # first: what the collector has taken is loaded then
             load_journal(home, client)
             settle(client)
         finally:
-            if collector is not None:
-                collector.stop()
+            for child in children:
+                child.stop()
             if client is not None:
                 client.close()  # an open connection holds up the server's end
             engine.stop()
@@ -210,24 +207,42 @@ def _open(home: Path, engine: EmbeddedClickHouse, ports: Ports) -> Client:
     return open_ledger(endpoint)
 
 
-def _collector(home: Path) -> Child | None:
-    """A collector; None where the settings want none, or its packages are not installed."""
-    from spanledger.service.collector.child import Child
+_COLLECTOR = "collector"
+_API = "serve"
+
+
+def _start(part: str, home: Path) -> Child | None:
+    """The collector or the API; None where the settings want none, or its packages are not installed.
+
+    Raises:
+        ChildError, SettingsError: it cannot start.
+    """
+    from spanledger.service.child import Child
     from spanledger.settings import settings
 
+    if part == _COLLECTOR:
+        from spanledger.service.collector.running import missing
+    else:
+        from spanledger.service.api.running import missing
     if absent := missing():
-        logger.warning("no collector is started: %s", absent)
+        logger.warning("no %s is started: %s", part, absent)
         return None
-    from spanledger.service.collector.settings import load
+    if part == _COLLECTOR:
+        from spanledger.service.collector.settings import load
 
-    return Child(home) if load(settings(), os.environ).enabled else None
+        wanted, module = load(settings(), os.environ).enabled, "spanledger.service.collector.child"
+    else:
+        from spanledger.service.api.settings import load as load_serve
+
+        wanted, module = load_serve(settings(), os.environ).enabled, "spanledger.service.api.child"
+    return Child(home, part, module) if wanted else None
 
 
-def _another(ended: Child, home: Path) -> Child | None:
-    """A collector in place of one that has ended; still that one where none starts, for the next time to try."""
-    logger.error("the collector has ended, starting another")
+def _another(ended: Child, home: Path) -> Child:
+    """A child in place of one that has ended; still that one where none starts, for the next time to try."""
+    logger.error("the %s has ended, starting another", ended.part)
     try:
-        return _collector(home)
+        return _start(ended.part, home) or ended
     except Exception as error:
         logger.error("no other starts: %s", error)
         return ended

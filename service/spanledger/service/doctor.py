@@ -269,6 +269,29 @@ def check_collector(now: Settings, environ: Mapping[str, str]) -> Iterator[Findi
         yield Finding(OK, "collector", "not up: `spanledger up` starts it")
 
 
+def check_serve(now: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the settings of the API are right, and where it is served."""
+    from spanledger.service import daemon
+    from spanledger.service.api.running import missing, running
+    from spanledger.service.api.settings import load
+
+    try:
+        chosen = load(now, environ)
+    except SettingsError as error:
+        yield Finding(WRONG, "dashboard", str(error), "mend the setting: docs/settings.md")
+        return
+    if here := running(now.home):
+        yield Finding(OK, "dashboard", f"{here}, process {here.pid}")
+    elif absent := missing():
+        yield Finding(NOTE, "dashboard", absent)
+    elif not chosen.enabled:
+        yield Finding(NOTE, "dashboard", "off: SPANLEDGER_SERVE=false")
+    elif daemon.running(now.home):
+        yield Finding(NOTE, "dashboard", "not up beside the service", f"see {daemon.log_file(now.home)}")
+    else:
+        yield Finding(OK, "dashboard", "not up: `spanledger up` serves it")
+
+
 def check_clickhouse(now: Settings) -> Iterator[Finding]:
     """Whether ClickHouse is there, with our schema; and what it says of the calls of the last days."""
     from spanledger.exporter.client import ClickHouseError, UrlError

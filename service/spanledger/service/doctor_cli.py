@@ -55,6 +55,7 @@ def _findings() -> Iterator[Finding]:
         "OpenTelemetry": partial(checks.check_opentelemetry, os.environ),
         "prices": partial(checks.check_prices, now),
         "collector": partial(checks.check_collector, now, os.environ),
+        "dashboard": partial(checks.check_serve, now, os.environ),
         "journal": partial(checks.check_journal, now),
         "ClickHouse": partial(checks.check_clickhouse, now),
     }

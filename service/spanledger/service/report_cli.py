@@ -82,7 +82,7 @@ tag_option = click.option(
 def filters(command: Command) -> Command:
     """One option for each dimension: only calls that have this value."""
     for name in reversed(FILTERS):
-        command = click.option(f"--{name}", metavar="VALUE", help=f"Only this {name}.")(command)
+        command = click.option(f"--{name.replace('_', '-')}", metavar="VALUE", help=f"Only this {name}.")(command)
     return command
 
 
@@ -115,7 +115,7 @@ def report(
     **only: str | None,
 ) -> None:
     """Show what calls cost, grouped by any of model, provider, operation, day, service, environment, tenant, user,
-    session, feature, prompt, agent, key, tier, status, tag:NAME.
+    session, feature, prompt, agent, key, tier, status, error, price_status, usage_status, currency, trace, tag:NAME.
 
     Times are a day (2026-11-01, today, yesterday), a month (2026-11), a time (2026-11-01T08:30, UTC unless it says
     otherwise) or an age (90m, 24h, 7d, 2w).

@@ -1,4 +1,4 @@
-"""`spanledger up`, `down`, `status`: embedded ClickHouse and the collector as a background service."""
+"""`spanledger up`, `down`, `status`: embedded ClickHouse, the collector and the API as a background service."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ _PORT = click.IntRange(1, 65535)
 )
 @click.option("--tcp-port", type=_PORT, help="The same for ClickHouse's native protocol; 19000.")
 @click.option("--no-collector", is_flag=True, help="Start no OTLP collector.")
-def up(foreground: bool, http_port: int | None, tcp_port: int | None, no_collector: bool) -> None:
-    """Start embedded ClickHouse and the OTLP collector on loopback, as a background service.
+@click.option("--no-serve", is_flag=True, help="Serve no API and no dashboard.")
+def up(foreground: bool, http_port: int | None, tcp_port: int | None, no_collector: bool, no_serve: bool) -> None:
+    """Start embedded ClickHouse, the OTLP collector, the API and the dashboard on loopback, as a background service.
 
     The service loads the journal into ClickHouse while programs write it, and what programs left that have ended.
 
@@ -38,10 +39,10 @@ def up(foreground: bool, http_port: int | None, tcp_port: int | None, no_collect
     from spanledger.service import daemon
 
     now = _embedded_settings()
-    ports = daemon.Ports(http_port, tcp_port, not no_collector)
+    ports = daemon.Ports(http_port, tcp_port, not no_collector, not no_serve)
     if service := daemon.running(now.home):
         click.echo(f"Already up: {_where(EmbeddedClickHouse(now.home).status(), service)}")
-        _say_collector(now)
+        _say_parts(now)
         return
     if foreground:
         _stay(now, ports)
@@ -49,7 +50,7 @@ def up(foreground: bool, http_port: int | None, tcp_port: int | None, no_collect
     service = daemon.start(now.home, ports)
     status = EmbeddedClickHouse(now.home).status()
     click.echo(f"Up: {_where(status, service)}")
-    _say_collector(now)
+    _say_parts(now)
     click.echo(f"Users and passwords: {status.folder / 'credentials.json'}. Stop it with: spanledger down")
 
 
@@ -116,7 +117,7 @@ def _stay(now: Settings, ports: Any) -> None:
     def announce() -> None:
         service = daemon.running(now.home)
         click.echo(f"Up: {_where(EmbeddedClickHouse(now.home).status(), service)}; Ctrl-C stops it")
-        _say_collector(now)
+        _say_parts(now)
 
     daemon.run(now.home, announce, stopping, ports)
     click.echo(f"Down: {now.home}")
@@ -148,13 +149,18 @@ def _where(engine: Status, service: Running | None) -> str:
     )
 
 
-def _say_collector(now: Settings) -> None:
-    from spanledger.service.collector.running import missing, running
+def _say_parts(now: Settings) -> None:
+    from spanledger.service.api import running as api
+    from spanledger.service.collector import running as collector
 
-    if here := running(now.home):
-        click.echo(f"Collector: {here}")
-    elif absent := missing():
+    if taking := collector.running(now.home):
+        click.echo(f"Collector: {taking}")
+    elif absent := collector.missing():
         click.echo(f"Collector: not started, {absent}")
+    if serving := api.running(now.home):
+        click.echo(f"Dashboard: {serving}")
+    elif absent := api.missing():
+        click.echo(f"Dashboard: not served, {absent}")
 
 
 def _state(now: Settings) -> dict[str, Any]:
@@ -165,6 +171,7 @@ def _state(now: Settings) -> dict[str, Any]:
         "up": False,
         **(_remote_state(now.url) if now.url else _embedded_state(now)),
         **_collector_state(now),
+        **_api_state(now),
         "home": str(now.home),
         "rows_waiting": waiting.rows,
         "rows_rejected": waiting.rejected_rows,
@@ -180,6 +187,13 @@ def _collector_state(now: Settings) -> dict[str, Any]:
         "otlp_http": f"{'https' if here.tls else 'http'}://{here.http}" if here and here.http else None,
         "forward": (here.forward or None) if here else None,
     }
+
+
+def _api_state(now: Settings) -> dict[str, Any]:
+    from spanledger.service.api.running import running
+
+    here = running(now.home)
+    return {"dashboard": here.url if here else None}
 
 
 def _remote_state(url: str) -> dict[str, Any]:

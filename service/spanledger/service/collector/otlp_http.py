@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
-from typing import Any
 
 import grpc
-import uvicorn
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from starlette.applications import Starlette
@@ -96,40 +92,6 @@ def application(receiver: Receiver, settings: CollectorSettings) -> Starlette:
             Route("/metrics", own_metrics),
         ]
     )
-
-
-class Server(uvicorn.Server):
-    """Leaves signals to the collector."""
-
-    def __init__(self, app: Starlette, settings: CollectorSettings) -> None:
-        tls: dict[str, Any] = {}
-        if settings.tls_cert is not None and settings.tls_key is not None:
-            tls = {"ssl_certfile": str(settings.tls_cert), "ssl_keyfile": str(settings.tls_key)}
-            if settings.tls_client_ca is not None:
-                tls |= {"ssl_ca_certs": str(settings.tls_client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-        super().__init__(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                log_level="warning",
-                server_header=False,
-                proxy_headers=False,
-                ws="none",
-                timeout_graceful_shutdown=2,
-                **tls,
-            )
-        )
-
-    def capture_signals(self) -> Any:
-        from contextlib import nullcontext
-
-        return nullcontext()
-
-    async def run_on(self, listener: socket.socket) -> None:
-        """Serve until `should_exit`."""
-        await self.serve(sockets=[listener])
 
 
 async def _body(request: Request, most: int) -> bytes:

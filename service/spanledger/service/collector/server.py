@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
-import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
-from spanledger.service import presence
+from spanledger.service import listening, presence
 from spanledger.service.collector import metrics, otlp_grpc, otlp_http
 from spanledger.service.collector.admission import Admission
 from spanledger.service.collector.forward import Forwarder
@@ -33,6 +30,7 @@ ANSWER_S = 1.0
 FORWARD_S = 0.75
 WORKERS_S = 2.0
 _LOOK_S = 0.5
+_WITHOUT = "`spanledger up --no-collector` does without"
 
 
 async def serve(
@@ -44,9 +42,9 @@ async def serve(
         ready: called when all ports are open.
 
     Raises:
-        CollectorError: it cannot start.
+        CollectorError, ListenError: it cannot start.
     """
-    _check_tls(chosen)
+    listening.check_tls(VARIABLE, chosen.tls_cert, chosen.tls_key, chosen.tls_client_ca)
     counts = Counts()
     admission = Admission(chosen, now.journal)
     pool = Pool(chosen)
@@ -58,10 +56,10 @@ async def serve(
                 f"another collector runs for {now.home}: `spanledger status` shows where; one of `spanledger up` is"
                 " left out by its option --no-collector"
             ) from None
-        listener = _bind(chosen.http, "HTTP") if chosen.http else None
+        listener = listening.bind(chosen.http, f"{VARIABLE}_HTTP", _WITHOUT) if chosen.http else None
         if listener is not None:
             stack.callback(listener.close)
-        probe = _bind(chosen.grpc, "GRPC") if chosen.grpc else None
+        probe = listening.bind(chosen.grpc, f"{VARIABLE}_GRPC", _WITHOUT) if chosen.grpc else None
         if probe is not None:
             probe.close()
         await pool.start()
@@ -75,7 +73,9 @@ async def serve(
         _add_gauges(counts, receiver)
         grpc_port = await stack.enter_async_context(_grpc(receiver, chosen)) if chosen.grpc else None
         if listener is not None:
-            await stack.enter_async_context(_http(receiver, chosen, listener))
+            tls = (chosen.tls_cert, chosen.tls_key, chosen.tls_client_ca)
+            server = listening.Server(otlp_http.application(receiver, chosen), *tls)
+            await stack.enter_async_context(listening.serving(server, listener, ANSWER_S))
         if chosen.metrics_url:
             stack.push_async_callback(asyncio.to_thread, metrics.send(counts, chosen.metrics_url))
         looking = asyncio.create_task(_look(admission))
@@ -103,7 +103,7 @@ def run(now: Settings, chosen: CollectorSettings, ready: Callable[[Running], Non
         parent: descriptor of a pipe from the process that started this one; its end ends the collector too.
 
     Raises:
-        CollectorError: it cannot start.
+        CollectorError, ListenError: it cannot start.
     """
 
     async def main() -> None:
@@ -133,62 +133,6 @@ async def _grpc(receiver: Receiver, chosen: CollectorSettings) -> AsyncIterator[
         yield port
     finally:
         await made.stop(ANSWER_S)
-
-
-@asynccontextmanager
-async def _http(receiver: Receiver, chosen: CollectorSettings, listener: socket.socket) -> AsyncIterator[None]:
-    made = otlp_http.Server(otlp_http.application(receiver, chosen), chosen)
-    serving = asyncio.create_task(made.run_on(listener))
-    while not made.started and not serving.done():
-        await asyncio.sleep(0.005)
-    if serving.done():
-        serving.result()
-        raise CollectorError(f"OTLP/HTTP does not start on {chosen.http}; its log says why")
-    try:
-        yield
-    finally:
-        made.should_exit = True
-        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-            await asyncio.wait_for(serving, ANSWER_S)
-
-
-def _bind(address: Address, name: str) -> socket.socket:
-    """A listening socket; that of gRPC only tells whether it would get its port."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(1024)
-    except OSError as error:
-        listener.close()
-        if error.errno in (98, 48):  # EADDRINUSE of Linux and macOS
-            raise CollectorError(
-                f"port {address.port} is taken: set {VARIABLE}_{name} to another, as {Address(address.host, 0)} for any"
-                " free one; `spanledger up --no-collector` does without"
-            ) from None
-        raise CollectorError(f"{VARIABLE}_{name}={address}: cannot listen there: {error.strerror or error}") from None
-    return listener
-
-
-def _check_tls(chosen: CollectorSettings) -> None:
-    if chosen.tls_cert is None or chosen.tls_key is None:
-        return
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(chosen.tls_cert, chosen.tls_key)
-    except (ssl.SSLError, OSError) as error:
-        raise CollectorError(
-            f"{VARIABLE}_TLS_CERT={chosen.tls_cert} and {VARIABLE}_TLS_KEY={chosen.tls_key} are no certificate and its"
-            f" key, in PEM: {error}"
-        ) from None
-    if chosen.tls_client_ca is not None:
-        try:
-            context.load_verify_locations(chosen.tls_client_ca)
-        except (ssl.SSLError, OSError) as error:
-            raise CollectorError(
-                f"{VARIABLE}_TLS_CLIENT_CA={chosen.tls_client_ca} is no PEM certificate: {error}"
-            ) from None
 
 
 def _check_forward(running: Running) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from spanledger.exporter import rows as reader
+from spanledger.exporter import unlinked
 from spanledger.exporter.shipper import Shipper
 from spanledger.failures import internal_error
 from spanledger.pricing.book import default_book
@@ -82,13 +83,17 @@ def _read(request: Any, limits: Limits, forwarding: bool) -> tuple[Outcome, byte
     calls = rejected = 0
     reason = ""
     candidates, family, ignored = spans.told(request)
+    resource = None
     for one in candidates:
         message = one.message
+        if one.resource is not resource:
+            resource = one.resource
+            unlinked.of_another_process()
         try:
             span = spans.span(one, family, most, longest)
             if forwarding:
                 made = reader.read(span)  # type: ignore[arg-type]
-                line = b"".join(map(reader._line, made))
+                line = reader.lines(made)
                 costs.put(message, made)
             else:
                 line = reader.encode(span)  # type: ignore[arg-type]
@@ -106,6 +111,7 @@ def _read(request: Any, limits: Limits, forwarding: bool) -> tuple[Outcome, byte
             lines.append(line)
         else:
             ignored += 1
+    unlinked.of_another_process()
     block = b"".join(lines)
     return Outcome(OK, reason, calls, ignored, rejected, block.count(b"\n")), block
 
