@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, ParentBased, TraceIdRatioBased
 
 from spanledger import attributes as names
 from spanledger import failures
 from spanledger.exporter import install as install_module
 from spanledger.exporter import shipper, spans
+from spanledger.exporter.dialects import MARKS
 from spanledger.exporter.install import RecordCalls, install, pre_instrument
 from spanledger.exporter.spans import LedgerSpanExporter
 from spanledger.settings import settings
@@ -140,6 +142,83 @@ def test_calls_that_are_not_sampled_are_rows_and_not_exported(ledger_home: Path,
     provider.shutdown()
 
 
+THEIRS: Mapping[str, Any] = {
+    "gen_ai.request.model": "gpt-4o",
+    "gen_ai.usage.input_tokens": 7,
+    "gen_ai.usage.output_tokens": 5,
+}
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_span_that_starts_with_a_dialects_mark_is_recorded(ledger_home: Path, mark: str) -> None:
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    install(provider)
+    span = provider.get_tracer("an emitter that nobody knows").start_span("x", attributes={"a": 1, mark: "chat"})
+    assert span.is_recording()
+    assert not span.get_span_context().trace_flags.sampled
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_known_emitters_span_may_say_later_what_it_is(ledger_home: Path, early: bool) -> None:
+    """LangChain's and LlamaIndex's get their attributes when they end."""
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    exported = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    scope = "opentelemetry.instrumentation.openai_v2"
+    before = provider.get_tracer(scope)
+    install(provider)
+    span = (before if early else provider.get_tracer(scope, "2")).start_span("chat")
+    span.set_attributes({"gen_ai.operation.name": "chat", **THEIRS})
+    span.end()
+    (row,) = journal(ledger_home)
+    assert (row["input_tokens"], row["output_tokens"]) == (7, 5)
+    assert exported.get_finished_spans() == ()
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("parent_based", [False, True])
+def test_the_ledger_has_every_call_and_the_exporter_what_the_sampler_says(
+    ledger_home: Path, ratio: float, parent_based: bool
+) -> None:
+    wrapped: Any = TraceIdRatioBased(ratio)
+    wrapped = ParentBased(wrapped) if parent_based else wrapped
+    provider = TracerProvider(sampler=wrapped, shutdown_on_exit=False)
+    exported = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    install(provider)
+    web, ours = provider.get_tracer("web"), provider.get_tracer("spanledger.openai")
+    expected = set()
+    for number in range(40):
+        with web.start_as_current_span("GET /") as root:
+            response_id = f"chatcmpl-{number:020d}"
+            attributes = {**CALL, names.RESPONSE_ID: response_id, names.COST: "0.002306"}
+            ours.start_span("chat", attributes=attributes).end()
+            if wrapped.should_sample(None, root.get_span_context().trace_id, "GET /").decision is not Decision.DROP:
+                expected.add(response_id)
+    rows = {row["response_id"]: row for row in journal(ledger_home)}
+    assert len(rows) == 40
+    calls = [dict(span.attributes or {}) for span in exported.get_finished_spans() if span.name == "chat"]
+    assert {span[names.RESPONSE_ID] for span in calls} == expected
+    for span in calls:
+        assert Decimal(str(span[names.COST])) == Decimal(rows[str(span[names.RESPONSE_ID])]["cost"])
+
+
+def test_spans_that_are_dropped_do_not_hide_what_a_call_lies_in(ledger_home: Path) -> None:
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    install(provider)
+    web, ours = provider.get_tracer("web"), provider.get_tracer("spanledger.openai")
+    remote = trace.SpanContext(0xABC, 0xDEF, is_remote=True, trace_state=trace.TraceState([("a", "b")]))
+    context = trace.set_span_in_context(trace.NonRecordingSpan(remote))
+    with web.start_as_current_span("POST /", context=context) as dropped:
+        assert not dropped.is_recording()
+        assert dropped.get_span_context().trace_state.to_header() == "a=b"
+        with provider.get_tracer("com.anthropic.sdk.python").start_as_current_span("chat") as outer:
+            with web.start_as_current_span("a"), web.start_as_current_span("b"):
+                ours.start_span("chat", attributes=CALL).end()
+    row = next(row for row in journal(ledger_home) if row["scope"] == "spanledger.openai")
+    assert row["ancestor_span_ids"] == [f"{outer.get_span_context().span_id:016x}", f"{0xDEF:016x}"]
+
+
 def test_the_sampler_says_nothing_new_about_other_spans() -> None:
     for wrapped in (ALWAYS_ON, ALWAYS_OFF):
         sampler = RecordCalls(wrapped)
@@ -148,7 +227,7 @@ def test_the_sampler_says_nothing_new_about_other_spans() -> None:
             ours = sampler.should_sample(context, 1, "x", attributes=attributes)
             theirs = wrapped.should_sample(context, 1, "x", attributes=attributes)
             assert (ours.decision, ours.attributes) == (theirs.decision, theirs.attributes)
-    assert RecordCalls(ALWAYS_ON).should_sample(None, 1, "x", attributes=CALL).decision.is_sampled()
+    assert RecordCalls(ALWAYS_ON).should_sample(None, 1, "x", attributes=CALL).decision is Decision.RECORD_AND_SAMPLE
     assert "AlwaysOffSampler" in RecordCalls(ALWAYS_OFF).get_description()
 
 

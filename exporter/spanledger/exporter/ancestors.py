@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, get_current_span
+from opentelemetry.trace import INVALID_SPAN, TraceState, get_current_span
 
 from spanledger.exporter.dialects import dialect_of
 
@@ -25,16 +25,30 @@ _of_running: dict[int, tuple[str, ...]] = {}
 _described: dict[str, None] = {}
 
 
-def inherit(span: Any, parent_context: Context | None) -> None:
-    """Note at `span` which spans above it are of a scope with a dialect, or of another process."""
+class Within(TraceState):
+    """A trace state that also tells a dropped span's ancestors in this process: no processor sees such a span."""
+
+    def __init__(self, state: TraceState | None, above: tuple[str, ...]) -> None:
+        super().__init__(list(state.items()) if state else None)
+        self.above = above
+
+
+def within(parent_context: Context | None) -> tuple[str, ...]:
+    """The spans above one that starts now which are of a scope with a dialect, or of another process; nearest first."""
     parent: Any = get_current_span(parent_context)
     if parent is INVALID_SPAN:
-        return
-    above: tuple[str, ...] = getattr(parent, ATTRIBUTE, ())
+        return ()
     context = parent.get_span_context()
+    above: tuple[str, ...] = getattr(parent, ATTRIBUTE, ()) or getattr(context.trace_state, "above", ())
     scope = getattr(parent, "instrumentation_scope", None)
     if context.is_remote or (scope is not None and dialect_of(scope.name, parent.attributes) is not None):
         above = (f"{context.span_id:016x}", *above[: _MOST - 1])
+    return above
+
+
+def inherit(span: Any, parent_context: Context | None) -> None:
+    """Note at `span` its ancestors."""
+    above = within(parent_context)
     if above:
         setattr(span, ATTRIBUTE, above)
         _keep(_of_running, span.get_span_context().span_id, above)

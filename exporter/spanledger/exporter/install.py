@@ -14,22 +14,29 @@ from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
 from spanledger import failures
-from spanledger.attributes import OPERATION
+from spanledger.exporter import ancestors
+from spanledger.exporter.dialects import MARKS, within_known
 from spanledger.exporter.spans import LedgerSpanProcessor
 from spanledger.settings import SettingsError, usable
 
 logger = logging.getLogger("spanledger")
+
+_MARKS = frozenset(MARKS)
 
 
 class RecordCalls(Sampler):
     """A sampler that records every LLM call, and leaves the choice of what is exported to the one it wraps.
 
     A call that is dropped becomes recorded but not sampled: the ledger has its row, the tracing backend does not
-    get its span. Everything else is as the wrapped sampler says.
+    get its span. Everything else is as the wrapped sampler says. A span that is dropped hands on what it lies in.
+
+    Parameters:
+        every: every span is recorded, for a tracer whose spans say only later that they are calls.
     """
 
-    def __init__(self, wrapped: Sampler) -> None:
+    def __init__(self, wrapped: Sampler, *, every: bool = False) -> None:
         self.wrapped = wrapped
+        self._every = every
 
     def should_sample(
         self,
@@ -42,8 +49,13 @@ class RecordCalls(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         result = self.wrapped.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
-        if result.decision is Decision.DROP and attributes and OPERATION in attributes:
+        if result.decision is not Decision.DROP:
+            return result
+        if self._every or (attributes and not _MARKS.isdisjoint(attributes)):
             return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
+        above = ancestors.within(parent_context)
+        if above and getattr(result.trace_state, "above", None) != above:
+            return SamplingResult(Decision.DROP, attributes, ancestors.Within(result.trace_state, above))
         return result
 
     def get_description(self) -> str:
@@ -87,12 +99,27 @@ def install(provider: TracerProvider) -> None:
     processor = LedgerSpanProcessor()
     if state.setdefault("_spanledger_processor", processor) is not processor:
         return
-    wrapped = RecordCalls(provider.sampler)
-    provider.sampler = wrapped
+    samplers = RecordCalls(provider.sampler), RecordCalls(provider.sampler, every=True)
+    provider.sampler = samplers[0]
     for tracer in state.get("_tracers", {}).values():
-        tracer.sampler = wrapped
+        _sample_by(tracer, *samplers)
+    get_tracer = provider.get_tracer
+
+    def get_sampled_tracer(*args: Any, **kwargs: Any) -> trace.Tracer:
+        tracer = get_tracer(*args, **kwargs)
+        _sample_by(tracer, *samplers)
+        return tracer
+
+    provider.get_tracer = get_sampled_tracer  # type: ignore[method-assign]
     provider.add_span_processor(processor)
     _make_first(provider, processor)
+
+
+def _sample_by(tracer: Any, some: Sampler, every: Sampler) -> None:
+    """Frameworks start their spans without a word of what they are: then the tracer's scope tells."""
+    scope = getattr(tracer, "_instrumentation_scope", None)
+    if scope is not None:
+        tracer.sampler = every if within_known(scope.name) else some
 
 
 def _make_first(provider: TracerProvider, processor: LedgerSpanProcessor) -> None:

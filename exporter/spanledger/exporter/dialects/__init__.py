@@ -203,6 +203,11 @@ def _load_emitter(emitter: _Emitter | None) -> Dialect | None:
     return None if emitter is None else _load(emitter.module, emitter.rank, emitter.reader)
 
 
+def within_known(scope: str) -> bool:
+    """Whether a scope is of an emitter of LLM spans; its dialect is not loaded for the answer."""
+    return any(_within(scope, known) for known in SCOPES)
+
+
 def _emitter_of(scope: str, version: str) -> _Emitter | None:
     """The one with the longest name that fits, and of its versions the one that holds."""
     fitting = [
@@ -249,4 +254,5 @@ __all__ = [
     "Attributes",
     "Dialect",
     "dialect_of",
+    "within_known",
 ]
