@@ -44,7 +44,15 @@ def test_a_sound_ledger_has_nothing_wrong(run):
         "ledger",
     }
     texts = " / ".join(finding["text"] for finding in found)
-    for part in ("openai 3.", "anthropic 2.", "26.9", f"schema {max(migrations()):04}", "13 calls", "models of", "nothing is waiting"):
+    for part in (
+        "openai 3.",
+        "anthropic 2.",
+        "26.9",
+        f"schema {max(migrations()):04}",
+        "13 calls",
+        "models of",
+        "nothing is waiting",
+    ):
         assert part in texts
 
 
@@ -76,6 +84,16 @@ def test_everything_wrong_has_something_to_do(home):
         "no answer from ClickHouse at http://default@127.0.0.1:1/llm",
     ):
         assert any(part in text for text in texts), part
+
+
+def test_a_settings_file_with_secrets_that_others_can_read_is_wrong(home):
+    home.mkdir(mode=0o700)
+    file = home / "config.yaml"
+    file.write_text("settings:\n  api_keys:\n    pepper: long-and-random\n")
+    for mode, told in ((0o644, True), (0o600, False)):
+        file.chmod(mode)
+        _, found = findings(home, SPANLEDGER_URL="http://127.0.0.1:1/llm")
+        assert any(finding["todo"] == f"chmod 600 {file}" for finding in found) is told
 
 
 def test_a_wrong_setting_is_named(home):

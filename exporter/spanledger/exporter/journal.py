@@ -8,6 +8,7 @@ refuses for their content go to `.rejected`, with the reason of each in `.reason
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -421,7 +422,10 @@ def adopt(folder: Path) -> list[str]:
 
 
 class locked:
-    """`with locked(path) as descriptor`: holds the file's lock; None where somebody else has it, or it is gone."""
+    """`with locked(path) as descriptor`: holds the file's lock; None where somebody else has it, or it is gone.
+
+    A symbolic link is nobody's journal file: None.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -432,6 +436,10 @@ class locked:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
+            raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_ino == os.stat(self._path, follow_symlinks=False).st_ino:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from spanledger.exporter.health import LOSSES
 from spanledger.exporter.journal import NO_SYNC, SEGMENT_BYTES, Journal, adopt, blocks, bound
+from spanledger.exporter.private import private_folder
 from spanledger.failures import internal_error
 from spanledger.settings import MAX_JOURNAL_BYTES, settings
 
@@ -90,11 +91,15 @@ def load_journal(home: Path, client: Client) -> Loaded:
     Raises:
         SchemaError: some blocks need a newer schema; they wait, the others are loaded.
         ClickHouseError: ClickHouse is not reached, or takes no rows now; what was not inserted waits.
+        NotPrivate: the journal is another user's, or a symbolic link.
         OSError: a journal file cannot be read.
     """
     from spanledger.exporter.deliver import deliver, deliver_health
 
     folder = home / "journal"
+    if not os.path.lexists(folder):
+        return Loaded()
+    private_folder(folder)
     adopt(folder)
     try:
         loaded = deliver(client, blocks(folder))

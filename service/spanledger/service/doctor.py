@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import stat
@@ -44,6 +45,10 @@ class Finding:
 def check_settings(now: Settings) -> Iterator[Finding]:
     where = f"{now.config} and the environment" if now.config else "the environment; there is no settings file"
     yield Finding(OK, "settings", f"from {where}")
+    if now.config and _shows_secrets(now.config):
+        yield Finding(
+            WRONG, "settings", f"others can read {now.config}, and it holds secrets", f"chmod 600 {now.config}"
+        )
     if not now.enabled:
         yield Finding(
             WRONG,
@@ -60,6 +65,15 @@ def check_settings(now: Settings) -> Iterator[Finding]:
             "no key pepper: whoever knows an API key can find its hash in the ledger",
             "set SPANLEDGER_KEY_PEPPER to a long random text, the same in all programs",
         )
+
+
+def _shows_secrets(config: Path) -> bool:
+    """Others than its owner can read the file, and it holds the URL with its password, or the pepper."""
+    try:
+        text = config.read_text(encoding="utf-8")
+        return bool(config.stat().st_mode & 0o077) and bool(re.search(r"^\s*(url:.*@|pepper:)", text, re.MULTILINE))
+    except OSError:
+        return False
 
 
 def check_sdks() -> Iterator[Finding]:
