@@ -208,6 +208,19 @@ class Client:
             found: bytes = self._driver.raw_query(sql, fmt=fmt, settings=dict(settings or {}))
             return found
 
+    def arrow(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run a SELECT and return a `pyarrow.Table`; needs pyarrow.
+
+        Raises:
+            ClickHouseError: refused, or not reached.
+        """
+        with _translated(self.endpoint):
+            return self._driver.query_arrow(
+                sql, parameters=dict(parameters or {}), settings=dict(settings or {}), use_strings=True
+            )
+
     def insert_block(self, table: str, block: bytes, token: str) -> None:
         """Insert `block`, JSON lines, as one block. The same token again inserts nothing.
 
