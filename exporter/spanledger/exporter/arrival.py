@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -84,7 +84,7 @@ def price(attributes: Mapping[str, Any], start_ns: int) -> list[Priced]:
     return [Priced(each, book.price(each), number) for number, each in enumerate(calls)]
 
 
-_KEPT = {
+_KEPT: dict[str, Callable[[str], str]] = {
     names.OPERATION: kept.word,
     names.PROVIDER: kept.identifier,
     names.REQUEST_MODEL: kept.identifier,

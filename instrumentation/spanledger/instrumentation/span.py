@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from time import time_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 
 from spanledger import attributes as names
 from spanledger import kept
@@ -21,7 +20,11 @@ from spanledger.pricing import handoff
 from spanledger.pricing.book import default_book
 from spanledger.pricing.call import Call, amount_text
 from spanledger.pricing.usage import MISSING, Usage, totals
+from spanledger.settings import settings
 from spanledger.tracking import Outcome, Recipient, recipients, remember_id
+
+if TYPE_CHECKING:
+    from spanledger.instrumentation.content import Capture
 
 _NOWHERE = Context()
 _CLIENT = SpanKind.CLIENT  # a look into an enum is slow in Python 3.11
@@ -46,6 +49,7 @@ class CallSpan:
         "__weakref__",
         "api_key",
         "attribution",
+        "captured",
         "context",
         "end_ns",
         "ended",
@@ -92,6 +96,7 @@ class CallSpan:
         request_model = kept.identifier(request_model)
         self.sent: Any = None
         """The request, for as long as the call goes on: what an error echoes of it is masked."""
+        self.captured: Capture | None = None
         self.operation = operation
         self.provider = provider
         self.request_model = request_model
@@ -137,6 +142,14 @@ class CallSpan:
         """What the call consumed and cost; None until it has ended."""
         return None if self.priced is None else Outcome.of(self.priced, self.start_ns, self.end_ns)
 
+    def sending(self, request: Any) -> None:
+        """`request` is what the call sends, parsed."""
+        self.sent = request
+        if settings().capture:
+            from spanledger.instrumentation.content import capture
+
+            self.captured = capture(request)
+
     def first_token(self) -> None:
         """The first piece of a stream is here."""
         if self.first_token_ns is None:
@@ -168,7 +181,7 @@ class CallSpan:
             self._end(reading, error, not_billed)
         except Exception:
             internal_error("ending a span")
-        self.sent = None
+        self.sent = self.captured = None
         self.span, self.context, self.recipients = INVALID_SPAN, _NOWHERE, ()  # `cost_of` may keep us for long
 
     def _end(self, reading: Reading, error: BaseException | None, not_billed: bool) -> None:
@@ -182,17 +195,28 @@ class CallSpan:
             recipient(Outcome.of(priced, self.start_ns, self.end_ns))
         if not span.is_recording():
             return
-        span.set_attributes(self._end_attributes(reading, priced, not_billed))
+        context = span.get_span_context()
+        end = self._end_attributes(reading, priced, not_billed)
+        if self.captured is not None:
+            end.update(self._captured(context))
+        span.set_attributes(end)
         if error is not None:
             self._set_error(type(error).__name__, _message(error))
         elif reading.error is not None:
             self._set_error(*reading.error)
-        span_id = span.get_span_context().span_id
+        span_id = context.span_id
         handoff.ending[span_id] = priced
         try:
             span.end(self.end_ns)
         finally:
             handoff.ending.pop(span_id, None)
+
+    def _captured(self, context: SpanContext) -> dict[str, str]:
+        try:
+            return self.captured.finish(context.trace_id, context.span_id, self.start_ns) if self.captured else {}
+        except Exception:
+            internal_error("storing content")
+            return {}
 
     def _price(self, reading: Reading, not_billed: bool) -> list[handoff.Priced]:
         usage = reading.usage
@@ -237,7 +261,7 @@ class CallSpan:
             api_key=call.api_key,
         )
 
-    def _end_attributes(self, reading: Reading, priced: list[handoff.Priced], not_billed: bool) -> Mapping[str, Any]:
+    def _end_attributes(self, reading: Reading, priced: list[handoff.Priced], not_billed: bool) -> dict[str, Any]:
         usage = reading.usage
         sums = totals(usage.parts)
         end: dict[str, Any] = {names.USAGE_STATUS: usage.status}

@@ -66,6 +66,8 @@ class Watch:
             self._split = _aws_events
         else:
             self._split = _lines
+        if call.captured is not None:
+            self.reader = call.captured.watching(reader, whole=self._split is _whole)
         self._at_line = False  # known from the first piece on
         _watches.add(self)
         _register_at_exit()

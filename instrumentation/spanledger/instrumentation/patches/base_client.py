@@ -207,7 +207,7 @@ class Patch:
                 attribution=None if pending is None else pending.attribution,
                 start_ns=None if pending is None else pending.start_ns,
             )
-            call.sent = request
+            call.sending(request)
             return InFlight(call, endpoint, request, hide_usage), options
         except Exception:
             internal_error("starting a span")
@@ -361,6 +361,8 @@ def _failed(flight: InFlight | batch.Fetch, error: BaseException) -> None:
 
 
 def _plain_reading(flight: InFlight) -> Reading:
+    if flight.call.captured is not None:
+        flight.call.captured.received(flight.body if isinstance(flight.body, dict) else flight.response.content)
     if isinstance(flight.body, dict):
         return flight.endpoint.read(flight.body, flight.request)
     return _read(flight.endpoint, flight.response.content, flight.request)

@@ -214,7 +214,7 @@ class Patch:
                 api_key_hash=key_hash,
                 api_key_alias=key_alias,
             )
-            call.sent = request
+            call.sending(request)
             return InFlight(call, operation, endpoint, parameters, request)
         except Exception:
             internal_error("starting a span")
@@ -330,6 +330,8 @@ def _plain_reading(flight: InFlight, parsed: Mapping[str, Any]) -> Reading:
     """From the bytes of the answer; from what botocore made of them where they are not at hand."""
     content = getattr(flight.http, "_content", None)
     body = _json(content) or parsed
+    if flight.call.captured is not None:
+        flight.call.captured.received(body)
     return bedrock_invoke.take_headers(flight.endpoint.read(body, flight.request), {}, flight.parameters)
 
 

@@ -345,8 +345,8 @@ class _Segments:
             source: the method, of a copy: the response does not hold itself then, and goes when it is let go of.
         """
         self._call = call
-        self._reader = call.endpoint.stream_reader(call.request)
-        self._watch = Watch(call.span, self._reader, call.settle)
+        self._watch = Watch(call.span, call.endpoint.stream_reader(call.request), call.settle)
+        self._reader = self._watch.reader
         self._source = source
         self._segments: Any = None
 

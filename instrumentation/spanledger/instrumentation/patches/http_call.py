@@ -182,7 +182,7 @@ class Caller:
             )
             if span is None:
                 return None
-            span.sent = request
+            span.sending(request)
             return HttpCall(span, endpoint, short_options(request))
         except Exception:
             internal_error("starting a span")
@@ -309,6 +309,8 @@ class HttpCall:
         try:
             if result is not None:
                 remember(result, self.span)
+            if self.span.captured is not None:
+                self.span.captured.received(body)
             self.settle(self.endpoint.read(body if isinstance(body, dict) else {}, self.request))
         except Exception:
             internal_error("reading a response")
@@ -336,6 +338,8 @@ class HttpCall:
 
     def read(self, content: bytes) -> Reading:
         """The reading of a plain body."""
+        if self.span.captured is not None and self.watch is None:
+            self.span.captured.received(content)
         try:
             body = orjson.loads(content)
         except ValueError:

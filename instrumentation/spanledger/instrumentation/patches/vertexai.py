@@ -101,7 +101,7 @@ class Patch:
                 endpoint=endpoint,
             )
             if call is not None:
-                call.span.sent = request
+                call.span.sending(request)
             if call is not None and not call.span.region:
                 place = path.partition("/locations/")[2].partition("/")[0]
                 call.span.region = "" if place == "global" else place

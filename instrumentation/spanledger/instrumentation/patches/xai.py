@@ -126,7 +126,7 @@ class Calls:
                 pending=created,
             )
             if call is not None:
-                call.span.sent = request
+                call.span.sending(request)
             return call
         except Exception:
             internal_error("starting a span")
@@ -138,7 +138,7 @@ class Calls:
             if _name(method) in _STARTS:
                 self._started(call, response.request_id)
             else:
-                call.settle(call.endpoint.read(fields(response), call.request))
+                call.ended(fields(response))
         except Exception:
             internal_error("reading a response")
 
