@@ -121,11 +121,32 @@ def track() -> Iterator[Tracker]:
     A call counts when it ends: a stream that is read after the block still adds to its tracker.
     """
     tracker = Tracker()
-    token = attach(set_value(_KEY, (*recipients(get_current()), tracker.add)))
+    token = attach(told(tracker.add))
     try:
         yield tracker
     finally:
         detach(token)
+
+
+def told(recipient: Recipient) -> Context:
+    """The current context, with one more who is told of every call that ends in it.
+
+    Parameters:
+        recipient: if it has a method `before_call`, that is called before each call and may raise `failures.Wanted`.
+    """
+    return set_value(_KEY, (*recipients(get_current()), recipient))
+
+
+def admit(recipients: tuple[Recipient, ...]) -> None:
+    """A call is about to be made, of which these will be told.
+
+    Raises:
+        Wanted: one of them will not have it.
+    """
+    for recipient in recipients:
+        before_call = getattr(recipient, "before_call", None)
+        if before_call is not None:
+            before_call()
 
 
 def recipients(context: Context) -> tuple[Recipient, ...]:

@@ -20,6 +20,10 @@ counts: dict[str, int] = {}
 fail_open = True
 
 
+class Wanted(Exception):
+    """An error that the program has asked for, as that of a budget: it is no failure, and reaches the program."""
+
+
 def internal_error(place: str) -> None:
     """Report the exception being handled as ours; call it from an `except` block.
 
@@ -27,8 +31,10 @@ def internal_error(place: str) -> None:
         place: where it happened, in a few fixed words; never content, never a key.
 
     Raises:
-        The exception itself when `LLM_USAGE_FAIL_OPEN` is false.
+        The exception itself when `LLM_USAGE_FAIL_OPEN` is false, or the program has asked for it.
     """
+    if isinstance(sys.exc_info()[1], Wanted):
+        raise
     counts[place] = counts.get(place, 0) + 1
     now = time.monotonic_ns()
     if now - _last.get(place, -_QUIET_NS) >= _QUIET_NS:

@@ -21,7 +21,7 @@ from spanledger.pricing.book import default_book
 from spanledger.pricing.call import Call, amount_text
 from spanledger.pricing.usage import MISSING, Usage, totals
 from spanledger.settings import settings
-from spanledger.tracking import Outcome, Recipient, recipients, remember_id
+from spanledger.tracking import Outcome, Recipient, admit, recipients, remember_id
 
 if TYPE_CHECKING:
     from spanledger.instrumentation.content import Capture
@@ -91,7 +91,10 @@ class CallSpan:
             context: the OpenTelemetry context whose span is the parent.
             host, port: the server; None for the scheme's own port.
             attribution: whose call it is; by default what `context` says.
-            start_ns: ns since the epoch; now by default.
+            start_ns: ns since the epoch of a call that was made already; now by default.
+
+        Raises:
+            Wanted: the program has asked that no such call be made.
         """
         request_model = kept.identifier(request_model)
         self.sent: Any = None
@@ -109,6 +112,8 @@ class CallSpan:
         self.priced: list[handoff.Priced] | None = None
         self.end_ns = 0
         self.recipients: tuple[Recipient, ...] = recipients(context) if context else ()
+        if self.recipients and start_ns is None:
+            admit(self.recipients)
         if attribution is None and context:
             attribution = current_attribution(context)
         self.attribution = attribution

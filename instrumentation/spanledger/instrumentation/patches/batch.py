@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from time import time_ns
 from typing import Any, NamedTuple
 
 import orjson
@@ -276,7 +277,7 @@ class Results:
             api_key_hash=source.api_key_hash,
             api_key_alias=source.api_key_alias,
             attribution=known.attribution,
-            start_ns=reading.created_ns,
+            start_ns=time_ns() if reading.created_ns is None else reading.created_ns,
         )
         call.end(reading, not_billed=reading.not_billed)
 
