@@ -33,6 +33,9 @@ DIMENSIONS: Mapping[str, str] = {
 }
 """What a report can be grouped and filtered by, besides `tag:NAME`."""
 
+SNAPSHOT = "price_snapshot"
+"""A dimension for questions of ours: all that a row was priced by."""
+
 _MEASURES = """\
        countIf(line = 0) AS calls,
        countIf(line = 0 AND status = 'error') AS errors,
@@ -63,6 +66,8 @@ MEASURES = (
 
 _PAGE_ROWS = 50_000
 
+Where = Mapping[str, str | Sequence[str]]
+
 
 class QueryError(ValueError):
     """A report was asked for something it does not know; the message names it and what there is."""
@@ -81,7 +86,7 @@ def report(
     by: Sequence[str] = ("model",),
     since: datetime | None = None,
     until: datetime | None = None,
-    where: Mapping[str, str] | None = None,
+    where: Where | None = None,
     limit: int | None = None,
 ) -> Table:
     """What calls cost, grouped by dimensions.
@@ -90,7 +95,7 @@ def report(
         by: names from `DIMENSIONS`, or `tag:NAME`; none: one row a currency.
         since: calls that started then or later; without a time zone it is UTC.
         until: calls that started before.
-        where: dimension -> the value it must have.
+        where: dimension -> the value it must have, or values of which it must have one.
         limit: at most so many rows, the dearest first (by day: the latest days).
 
     Returns:
@@ -105,9 +110,7 @@ def report(
     """
     parameters: dict[str, Any] = {}
     columns = [f"{expression(name, parameters)} AS {_alias(i)}" for i, name in enumerate(by)]
-    conditions = [
-        f"{expression(name, parameters)} = {bound(value, parameters)}" for name, value in (where or {}).items()
-    ]
+    conditions = having(where, parameters)
     conditions += within(since, until, parameters)
     groups = [_alias(i) for i in range(len(by))]
     latest = [_alias(i) + " DESC" for i, name in enumerate(by) if name == "day"]
@@ -197,7 +200,7 @@ def list_calls(
     client: Client,
     since: datetime | None = None,
     until: datetime | None = None,
-    where: Mapping[str, Sequence[str]] | None = None,
+    where: Where | None = None,
     sort: str = "-start_time",
     limit: int = 100,
     after: Sequence[str] = (),
@@ -217,9 +220,7 @@ def list_calls(
     """
     order, kind = ORDERS[sort.removeprefix("-")]
     parameters: dict[str, Any] = {}
-    conditions = [
-        f"{expression(name, parameters)} IN {bound(list(values), parameters)}" for name, values in (where or {}).items()
-    ]
+    conditions = having(where, parameters)
     conditions += within(since, until, parameters)
     if after:
         if len(after) != 3 or not after[2].isdecimal():
@@ -243,12 +244,33 @@ def list_calls(
     return rows[:limit], end
 
 
+def count_rows(
+    client: Client,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    where: Mapping[str, str] | None = None,
+) -> int:
+    """How many rows `stored_rows` has.
+
+    Raises:
+        QueryError: an unknown dimension in `where`.
+        ClickHouseError: refused, or not reached.
+    """
+    parameters: dict[str, Any] = {}
+    conditions = [
+        f"{expression(name, parameters)} = {bound(value, parameters)}" for name, value in (where or {}).items()
+    ]
+    conditions += within(since, until, parameters)
+    only = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return int(client.query(f"SELECT count() FROM llm_calls FINAL{only}", parameters).rows[0][0])
+
+
 def stored_rows(
     client: Client,
     columns: Sequence[str],
     since: datetime | None = None,
     until: datetime | None = None,
-    where: Mapping[str, str] | None = None,
+    where: Where | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The rows of the ledger in the order of its key, a page at a time, so that any number of them fits in memory.
 
@@ -264,9 +286,7 @@ def stored_rows(
     after: tuple[Any, ...] | None = None
     while True:
         parameters: dict[str, Any] = {}
-        conditions = [
-            f"{expression(name, parameters)} = {bound(value, parameters)}" for name, value in (where or {}).items()
-        ]
+        conditions = having(where, parameters)
         conditions += within(since, until, parameters)
         if after is not None:
             parameters |= {"date": str(after[0]), "entry": after[1], "line": after[2]}
@@ -286,15 +306,23 @@ def stored_rows(
 
 
 def unpriced_models(
-    client: Client, since: datetime | None = None, until: datetime | None = None
+    client: Client,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    where: Where | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The models that the price book did not know, with their rows and tokens, the most tokens first.
+
+    Parameters:
+        since, until, where: as in `report`.
+        settings: ClickHouse's, limits of the query.
 
     Raises:
         ClickHouseError: refused, or not reached.
     """
     parameters: dict[str, Any] = {}
-    conditions = ["price_status = 'unpriced'", *within(since, until, parameters)]
+    conditions = ["price_status = 'unpriced'", *having(where, parameters), *within(since, until, parameters)]
     found = client.query(
         f"SELECT provider, {DIMENSIONS['model']} AS model, count() AS calls,"
         " sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,"
@@ -302,6 +330,7 @@ def unpriced_models(
         f" FROM llm_calls FINAL WHERE {' AND '.join(conditions)}"
         " GROUP BY provider, model ORDER BY sum(total_tokens) DESC NULLS LAST, calls DESC, provider, model",
         parameters,
+        settings,
     )
     return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
@@ -321,6 +350,18 @@ def run_sql(client: Client, sql: str, fmt: str = "PrettyCompact") -> bytes:
     if not fmt.isidentifier():
         raise QueryError(f"{fmt!r} is not a ClickHouse format: use PrettyCompact, JSON, CSVWithNames, ...")
     return client.text(sql.strip().rstrip(";"), fmt, {} if client.read_only else {"readonly": 2})
+
+
+def having(where: Where | None, parameters: dict[str, Any]) -> list[str]:
+    """Conditions for calls whose dimensions have these values, or one of several.
+
+    Raises:
+        QueryError: there is no such dimension.
+    """
+    return [
+        f"{expression(name, parameters)} IN {bound([values] if isinstance(values, str) else list(values), parameters)}"
+        for name, values in (where or {}).items()
+    ]
 
 
 def within(since: datetime | None, until: datetime | None, parameters: dict[str, Any]) -> list[str]:
@@ -343,6 +384,8 @@ def expression(name: str, parameters: dict[str, Any]) -> str:
     Raises:
         QueryError: there is no such dimension.
     """
+    if name == SNAPSHOT:
+        return name
     if name.startswith("tag:") and len(name) > 4:
         return f"tags[{bound(name[4:], parameters)}]"
     try:

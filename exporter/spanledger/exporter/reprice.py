@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from spanledger.exporter.client import Client
-from spanledger.exporter.queries import stored_rows
+from spanledger.exporter.queries import Where, stored_rows
 from spanledger.exporter.rewrite import Key, pages, whole_rows, write
 from spanledger.exporter.rows import CHARGE_COLUMNS, add_charge
 from spanledger.pricing.book import PriceBook
@@ -68,7 +68,7 @@ def changes(
     book: PriceBook,
     since: datetime | None = None,
     until: datetime | None = None,
-    where: Mapping[str, str] | None = None,
+    where: Where | None = None,
     looked_at: Callable[[], object] = lambda: None,
 ) -> Iterator[Change]:
     """The rows that `book` prices otherwise than they are.
@@ -98,8 +98,13 @@ def changes(
         )
 
 
-def apply(client: Client, book: PriceBook, found: list[Change]) -> int:
+def apply(
+    client: Client, book: PriceBook, found: list[Change], written: Callable[[int], object] = lambda _rows: None
+) -> int:
     """Write the rows of `found` again, priced by `book`, and return how many; the former prices go to `price_history`.
+
+    Parameters:
+        written: called with the number of rows whenever some are, for a progress bar.
 
     Raises:
         ClickHouseError: refused, or not reached; what was written stays, and re-pricing again does the rest.
@@ -127,6 +132,7 @@ def apply(client: Client, book: PriceBook, found: list[Change]) -> int:
                 rows.append(row)
         write(client, rows)
         done += len(rows)
+        written(len(rows))
     return done
 
 

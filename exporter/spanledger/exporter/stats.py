@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from spanledger.exporter.client import Client
 from spanledger.exporter.measures import MEASURES, PARTS, Measure
-from spanledger.exporter.queries import Table, bound, expression, within
+from spanledger.exporter.queries import SNAPSHOT, Table, bound, expression, having, within
 from spanledger.exporter.rollup import HOURLY, Covered, rolled_up
 
 BUCKETS: Final = {
@@ -53,7 +53,7 @@ class Question:
     """What is asked.
 
     Attributes:
-        by: at most two dimensions of `queries.DIMENSIONS`, or `tag:NAME`.
+        by: dimensions of `queries.DIMENSIONS`, or `tag:NAME`.
         bucket: one of `BUCKETS`, or None.
         time_zone: IANA name of the zone that days, weeks and months are of.
         since, until: calls that started from then on, and before.
@@ -212,10 +212,7 @@ def _of_rollup(question: Question, covered: Covered, parameters: dict[str, Any])
 
 def _of_calls(question: Question, covered: Covered, parameters: dict[str, Any]) -> Iterator[str]:
     """What the rollup does not have: dates that have changed, hours at both ends, and questions beyond it."""
-    where = [
-        f"{expression(name, parameters)} IN {bound(list(values), parameters)}"
-        for name, values in question.where.items()
-    ]
+    where = having(question.where, parameters)
     these = [*where, *within(question.since, question.until, parameters)]
     if not _in_rollup(question) or not covered.generations:
         yield _live(question, these, parameters)
@@ -269,7 +266,7 @@ def _measures(question: Question) -> list[Measure]:
 
 def _in_rollup(question: Question) -> bool:
     names = {*question.by, *question.where}
-    return names <= {*HOURLY, "user"} and (question.bucket is None or _whole_offsets(question.time_zone))
+    return names <= {*HOURLY, "user", SNAPSHOT} and (question.bucket is None or _whole_offsets(question.time_zone))
 
 
 @lru_cache(maxsize=64)

@@ -37,23 +37,28 @@ def reprice(
       spanledger reprice --provider openai --model gpt-5-mini
     """
     from spanledger.exporter import reprice as repricing
+    from spanledger.exporter.queries import count_rows
     from spanledger.pricing.book import default_book
     from spanledger.service import output
+    from spanledger.service.graphics import progress
     from spanledger.service.ledger import opened
     from spanledger.settings import settings
 
     where = {name: value for name, value in only.items() if value is not None} | tag
     looked_at = 0
-
-    def count() -> None:
-        nonlocal looked_at
-        looked_at += 1
-
     with opened(settings()) as client:
         book = default_book()
-        found = list(repricing.changes(client, book, since, until, where, count))
-        written = 0 if dry_run else repricing.apply(client, book, found)
-    rows = _by_model(found)
+        with progress("pricing rows", count_rows(client, since, until, where)) as done:
+
+            def count() -> None:
+                nonlocal looked_at
+                looked_at += 1
+                done(1)
+
+            found = list(repricing.changes(client, book, since, until, where, count))
+        with progress("writing rows", None if dry_run else len(found)) as done:
+            written = 0 if dry_run else repricing.apply(client, book, found, done)
+    rows = by_model(found)
     if as_json:
         output.print_json({"looked_at": looked_at, "changed": len(found), "written": written, "changes": rows})
         return
@@ -63,7 +68,7 @@ def reprice(
     click.echo(f"{looked_at:,} rows looked at, {len(found):,} {verb}")
 
 
-def _by_model(found: Iterable[Any]) -> list[dict[str, Any]]:
+def by_model(found: Iterable[Any]) -> list[dict[str, Any]]:
     """Changes summed by model and reason, the largest first. Unknown amounts are counted, and in no sum."""
     sums: dict[tuple[str, ...], dict[str, Any]] = {}
     for change in found:

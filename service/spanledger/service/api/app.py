@@ -22,7 +22,8 @@ from starlette.staticfiles import StaticFiles
 from spanledger.exporter import queries
 from spanledger.exporter import stats as statistics
 from spanledger.exporter.client import ClickHouseError, Client
-from spanledger.service.api import answers, parameters
+from spanledger.exporter.savings import savings as saved
+from spanledger.service.api import answers, more, parameters
 from spanledger.service.api.access import Access, Misdirected, TooOften, Unauthenticated
 from spanledger.service.api.ledger import Ledger, TooMuch
 from spanledger.service.api.openapi import document
@@ -92,8 +93,7 @@ def application(now: Settings, chosen: ServeSettings, web: Path = WEB) -> Starle
 
     async def calls(asked: Asked) -> Any:
         given = asked.parameters
-        since, until = given.span(given.time_zone())
-        where = given.where(asked.tenant)
+        since, until, where = _selection(asked)
         sort = given.choice("sort", [f"{sign}{name}" for name in queries.ORDERS for sign in ("-", "")], "-start_time")
         limit = given.limit(100, 1000)
         start: tuple[str, ...] = ()
@@ -125,6 +125,33 @@ def application(now: Settings, chosen: ServeSettings, web: Path = WEB) -> Starle
             "trace_url": trace if rows[0]["trace_id"] else None,
             "rows": [{**answers.call(row), "explanation": proof(row)} for row in rows],
         }
+
+    async def savings(asked: Asked) -> Any:
+        question = parameters.question(asked.parameters, asked.tenant, of_figures=False)
+        as_csv = asked.wants_csv
+        asked.parameters.done()
+
+        async def make(covered: Any) -> bytes:
+            as_of = datetime.now(timezone.utc)
+            groups, totals = await ledger.ask(lambda client, limits: saved(client, question, covered, limits))
+            shown = more.savings(question, groups, totals, as_of)
+            return answers.to_csv(shown["groups"] or shown["totals"]) if as_csv else answers.to_json(shown)
+
+        return await ledger.answer(("savings", repr(question), as_csv), make)
+
+    async def unpriced(asked: Asked) -> Any:
+        since, until, where = _selection(asked)
+        as_csv = asked.wants_csv
+        asked.parameters.done()
+        rows = await ledger.ask(lambda client, limits: more.unpriced(client, since, until, where, limits))
+        return answers.to_csv(rows) if as_csv else {"unpriced": rows}
+
+    async def repricing(asked: Asked) -> Any:
+        since, until, where = _selection(asked)
+        as_csv = asked.wants_csv
+        asked.parameters.done()
+        found = await ledger.ask(lambda client, _: more.repricing(client, since, until, where))
+        return answers.to_csv(found["changes"]) if as_csv else found
 
     async def prices(asked: Asked) -> Any:
         from spanledger.pricing.book import default_book
@@ -185,6 +212,9 @@ def application(now: Settings, chosen: ServeSettings, web: Path = WEB) -> Starle
         Route(f"{api}/stats", endpoint(stats)),
         Route(f"{api}/calls", endpoint(calls)),
         Route(f"{api}/calls/{{id}}", endpoint(one_call)),
+        Route(f"{api}/savings", endpoint(savings)),
+        Route(f"{api}/unpriced", endpoint(unpriced)),
+        Route(f"{api}/repricing", endpoint(repricing)),
         Route(f"{api}/prices", endpoint(prices)),
         Route(f"{api}/budgets", endpoint(budgets)),
         Route("/api/v1/settings", endpoint(settings)),
@@ -206,6 +236,13 @@ def application(now: Settings, chosen: ServeSettings, web: Path = WEB) -> Starle
     app = Starlette(routes=routes, middleware=middleware)
     app.state.ledger = ledger
     return app
+
+
+def _selection(asked: Asked) -> tuple[datetime | None, datetime | None, dict[str, list[str]]]:
+    """Which calls: since, until and filters."""
+    given = asked.parameters
+    since, until = given.span(given.time_zone())
+    return since, until, given.where(asked.tenant)
 
 
 class _NotFound(Exception):

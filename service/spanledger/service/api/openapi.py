@@ -27,6 +27,10 @@ def _object(properties: Json, description: str = "") -> Json:
     return {"description": description, **found} if description else found
 
 
+def _list(of: Json) -> Json:
+    return {"type": "array", "items": of}
+
+
 def _map(of: Json) -> Json:
     return {"type": "object", "additionalProperties": of}
 
@@ -64,6 +68,19 @@ GROUP: Json = {
 }
 GROUP["properties"]["cost"]["properties"] |= {**_BY_KIND, "parts": _map(_AMOUNT)}
 GROUP["required"] = [name for name in GROUP["properties"] if name not in ("usage", "original_costs")]
+
+SAVED: Json = _object(
+    {
+        "group": _map({"type": "string"}),
+        "currency": {"type": "string"},
+        "saved": _AMOUNT,
+        "input_tokens": _TOKENS,
+        "cache_read_tokens": _TOKENS,
+        "cache_write_tokens": _TOKENS,
+        "cache_read_share": _SHARE,
+        "unknown_tokens": {**_COUNT, "description": "Cached tokens whose rates are not known; not in `saved`."},
+    }
+)
 
 STATS: Json = _object(
     {
@@ -160,6 +177,24 @@ def document() -> Json:
                         "rows": {"type": "array", "items": {"type": "object"}},
                     }
                 ),
+            ),
+            "/api/v1/llm/savings": _path(
+                "What caching saved",
+                [*span, _parameter("group_by", group_by, many=True), *filters, _parameter("limit", "1000."), form],
+                _object({"totals": _list(SAVED), "groups": _list(SAVED)}),
+                csv=True,
+            ),
+            "/api/v1/llm/unpriced": _path(
+                "Models without a price, and the line of a price file that would price each",
+                [*span, *filters, form],
+                _object({"unpriced": {"type": "array", "items": {"type": "object"}}}),
+                csv=True,
+            ),
+            "/api/v1/llm/repricing": _path(
+                "What today's price book would make of stored calls, by model and reason; nothing is written",
+                [*span, *filters, form],
+                _object({"looked_at": _COUNT, "changed": _COUNT, "changes": {"type": "array"}}),
+                csv=True,
             ),
             "/api/v1/llm/prices": _path(
                 "The price book",

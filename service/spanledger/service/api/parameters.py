@@ -161,8 +161,12 @@ class Parameters:
         return self.one("limit", lambda text: _whole(text, 1, most), default)
 
 
-def question(parameters: Parameters, tenant: str) -> Question:
-    """What `/api/v1/llm/stats` is asked; `done` is left to the caller."""
+def question(parameters: Parameters, tenant: str, of_figures: bool = True) -> Question:
+    """What `/api/v1/llm/stats` is asked; `done` is left to the caller.
+
+    Parameters:
+        of_figures: false: without `sort` and `parts`.
+    """
     by: list[str] = []
     buckets: list[str] = []
     dimensions = (*(name for name in FILTERS if name != "trace"), "tag:NAME")
@@ -187,9 +191,9 @@ def question(parameters: Parameters, tenant: str) -> Question:
         since=since,
         until=until,
         where=where,
-        sort=parameters.choice("sort", sorts, "time" if bucket else "-cost"),
+        sort=parameters.choice("sort", sorts, "time" if bucket else "-cost") if of_figures else "group",
         limit=parameters.limit(1000),
-        parts=parameters.choice("parts", ("true", "false"), "true") == "true",
+        parts=not of_figures or parameters.choice("parts", ("true", "false"), "true") == "true",
     )
 
 

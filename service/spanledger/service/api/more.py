@@ -1,0 +1,74 @@
+"""Answers beside the figures: what caching saved, what has no price, and what today's prices would make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from spanledger.exporter import queries, reprice
+from spanledger.exporter.client import Client
+from spanledger.exporter.savings import Savings
+from spanledger.exporter.stats import Question
+from spanledger.pricing.book import default_book
+from spanledger.pricing.inquiry import price_line
+from spanledger.service.api.ledger import TooMuch
+from spanledger.service.reprice_cli import by_model
+
+MAX_REPRICED: Final = 100_000
+"""Rows: some 10 s."""
+
+
+def savings(
+    question: Question, groups: Sequence[Savings], totals: Sequence[Savings], as_of: datetime
+) -> dict[str, Any]:
+    """The answer of `/api/v1/llm/savings`."""
+    return {
+        "as_of": as_of,
+        "since": question.since,
+        "until": question.until,
+        "time_zone": question.time_zone,
+        "totals": [_saved(each) for each in totals],
+        "groups": [_saved(each) for each in groups],
+    }
+
+
+def _saved(each: Savings) -> dict[str, Any]:
+    read = each.cache_read_tokens
+    return {
+        "group": dict(each.values),
+        "currency": each.currency,
+        "saved": each.saved,
+        "input_tokens": each.input_tokens,
+        "cache_read_tokens": read,
+        "cache_write_tokens": each.cache_write_tokens,
+        "cache_read_share": read / each.input_tokens if each.input_tokens and read is not None else None,
+        "unknown_tokens": each.unknown_tokens,
+    }
+
+
+def unpriced(
+    client: Client, since: datetime | None, until: datetime | None, where: queries.Where, limits: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The models without a price, each with the line of a price file that would price it."""
+    book = default_book()
+    rows = queries.unpriced_models(client, since, until, where, limits)
+    return [row | {"line": price_line(book, row["provider"], row["model"])} for row in rows]
+
+
+def repricing(client: Client, since: datetime | None, until: datetime | None, where: queries.Where) -> dict[str, Any]:
+    """What today's price book would make of stored calls; nothing is written.
+
+    Raises:
+        TooMuch: these are too many rows for an answer.
+    """
+    looked_at = 0
+
+    def count() -> None:
+        nonlocal looked_at
+        looked_at += 1
+        if looked_at > MAX_REPRICED:
+            raise TooMuch(f"these are more than {MAX_REPRICED:,} rows: ask for less time, or use spanledger reprice")
+
+    found = list(reprice.changes(client, default_book(), since, until, where, count))
+    return {"looked_at": looked_at, "changed": len(found), "changes": by_model(found)}
