@@ -19,6 +19,7 @@ from spanledger.service.collector.pool import Pool
 from spanledger.service.collector.receiver import Receiver
 from spanledger.service.collector.running import CollectorError, Running, lock_file, now_ns
 from spanledger.service.collector.settings import VARIABLE, CollectorSettings
+from spanledger.service.collector.settling import keep_settled
 from spanledger.service.part_settings import Address
 from spanledger.settings import Settings
 
@@ -80,6 +81,9 @@ async def serve(
             stack.push_async_callback(asyncio.to_thread, metrics.send(counts, chosen.metrics_url))
         looking = asyncio.create_task(_look(admission))
         stack.callback(looking.cancel)
+        if now.url:
+            settling = asyncio.create_task(keep_settled(now.url, lambda: counts.rows))
+            stack.callback(settling.cancel)
         running = Running(
             pid=os.getpid(),
             since_ns=now_ns(),

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from spanledger.exporter.client import Endpoint
 from spanledger.exporter.migrate import open_ledger
 from spanledger.exporter.settle import settle
 
@@ -44,7 +45,7 @@ async def keep_settled(url: str, rows: Callable[[], int], interval: float = INTE
         seen = rows()
 
 
-def _settle(url: str) -> None:
+def _settle(url: Endpoint | str) -> None:
     client = open_ledger(url)
     try:
         settle(client)
