@@ -1,0 +1,364 @@
+// The first view: what was spent, on what, and what wants attention.
+
+import { ask } from "./api.js";
+import { columns as callColumns } from "./calls.js";
+import { chart } from "./chart.js";
+import { copying, h, show, table } from "./dom.js";
+import { compact, count, digits, duration, e18, height, isTokens, money, percent, ratio, sum, words } from "./figures.js";
+import { BUCKETS, DIMENSIONS, GROUPS, METRICS, filtered, named, write } from "./state.js";
+import { begins, buckets as bucketsOf, day, daysBetween, keyOf, plusDays, plusMonths } from "./time.js";
+
+const SERIES = 7;
+const SORT = { cost: "-cost", tokens: "-total_tokens", calls: "-calls", errors: "-errors" };
+const BRIEF = ["parts", "false"];
+
+const pick = {
+  cost: (each) => e18(each.cost.total),
+  tokens: (each) => BigInt(each.tokens.total ?? 0),
+  calls: (each) => BigInt(each.calls),
+  errors: (each) => BigInt(each.errors),
+};
+
+/** Show the overview in `main`; each panel as its answer comes. */
+export async function overview(page) {
+  const { main, state } = page;
+  if (!main.querySelector("#tiles")) main.replaceChildren(...frame());
+  const card = (id) => main.querySelector(`#${id}`);
+  const stats = (...parameters) => ask("llm/stats", [...page.range, ...parameters], page.signal);
+
+  const totals = stats();
+  const groups = stats(["group_by", state.by], ["limit", 50], ["sort", SORT[state.metric]], BRIEF);
+  const byTime = stats(["group_by", page.span.bucket], ["limit", 10000], BRIEF);
+  const jobs = [
+    tiles(page, card("tiles"), totals),
+    overTime(page, card("time"), groups, byTime, stats),
+    breakdown(page, card("groups"), groups, totals),
+    parts(page, card("parts"), totals),
+    latency(page, card("latency"), byTime, totals),
+    errors(page, card("errors"), totals),
+    caching(page, card("caching"), totals),
+    attention(page, card("attention")),
+    dearest(page, card("dearest")),
+    ranking(page, card("users"), stats, "user"),
+    ranking(page, card("prompts"), stats, "prompt"),
+  ];
+  const failed = (await Promise.allSettled(jobs)).find((each) => each.status === "rejected");
+  if (failed) throw failed.reason;
+  return (await totals).totals[0].rows;
+}
+
+function frame() {
+  const card = (id, kind = "") => h("section", { class: `card ${kind}`, id, "aria-busy": "true" }, h("p", { class: "waiting" }));
+  return [
+    h("h1", { class: "unseen", tabindex: "-1" }, "Overview"),
+    h("div", { class: "tiles", id: "tiles" }),
+    card("time", "wide"),
+    card("groups", "wide"),
+    card("parts"),
+    card("caching"),
+    card("latency"),
+    card("errors"),
+    card("dearest", "wide"),
+    card("users"),
+    card("prompts"),
+    card("attention", "wide"),
+  ];
+}
+
+function fill(place, data, make) {
+  place.removeAttribute("aria-busy");
+  show(place, data, make);
+}
+
+const head = (title, ...tools) => h("div", { class: "card-head" }, h("h2", {}, title), ...tools);
+const nothing = (text) => h("p", { class: "nothing" }, text);
+
+// ---- tiles
+
+async function tiles(page, place, totals) {
+  const { zone, now, span, where, signal } = page;
+  const today = day(now, zone);
+  const month = `${today.slice(0, 7)}-01`;
+  const since = plusDays(month, -31).slice(0, 7); // the whole month before, and at least a week
+  const before = [["since", span.before.since], ["until", span.before.until], ["time_zone", zone], ...where, BRIEF];
+  const [days, all, past] = await Promise.all([
+    ask("llm/stats", [["since", since], ["time_zone", zone], ...where, ["group_by", "day"], ["limit", 100], BRIEF], signal),
+    totals,
+    ask("llm/stats", before, signal),
+  ]);
+  const currency = all.totals[0].cost.currency;
+  const spent = new Map(days.groups.map((each) => [each.group.day.slice(0, 10), e18(each.cost.total)]));
+  const within = (from, to) => sum([...spent].filter(([date]) => date >= from && date <= to).map(([, amount]) => amount)) ?? 0n;
+  const lastMonth = within(plusMonths(month, -1), plusDays(month, -1));
+  const soFar = within(month, today);
+  const coming = forecast(within, zone, now, today, month);
+  const [total, former] = [all.totals[0], past.totals[0]];
+  const [cost, formerCost] = [e18(total.cost.total), e18(former.cost.total)];
+  const change = cost !== null && formerCost ? ratio(cost - formerCost, formerCost) : null;
+  const unknown = total.cost.unknown_rows;
+  fill(place, [days.groups, total, former, today], () => [
+    tile("Today", money(within(today, today), currency), `yesterday ${money(within(plusDays(today, -1), plusDays(today, -1)), currency)}`),
+    tile("This month", money(soFar, currency), `last month ${money(lastMonth, currency)}`),
+    tile("Forecast for the month", `≈ ${money(soFar + coming, currency)}`, "at the pace of the last 7 days"),
+    tile("In this range", money(cost, currency), [change === null ? "nothing to compare with" : h("span", { class: "change" }, `${change > 0 ? "▲" : change < 0 ? "▼" : ""} ${percent(Math.abs(change))} against the time before`), unknown ? h("a", { class: "aside warn", href: write({ ...page.state, view: "calls", filters: [...filtered(page.state, "price_status", "unpriced")] }) }, `${count(unknown)} of unknown cost`) : null]),
+    tile("Calls", compact(total.calls), `${percent(total.error_rate)} failed`),
+    tile("Latency, p95", duration(total.duration_ns.p95), `half within ${duration(total.duration_ns.p50)}`),
+  ]);
+}
+
+/** What the rest of the month will cost at the pace of the last 7 whole days, or of the days that there are. */
+function forecast(within, zone, now, today, month) {
+  const from = plusDays(today, -7);
+  const left = BigInt(Math.max(0, begins(plusMonths(month, 1), zone) - now));
+  const length = BigInt(now - begins(from, zone));
+  return (within(from, today) * left) / length;
+}
+
+const tile = (title, figure, ...under) => h("div", { class: "tile" }, h("h2", {}, title), h("p", { class: "figure" }, figure), h("p", { class: "soft" }, ...under));
+
+// ---- over time
+
+async function overTime(page, place, groups, byTime, stats) {
+  const { state, span, zone, go } = page;
+  const first = (await groups).groups.slice(0, SERIES);
+  const names = first.map((each) => each.group[state.by]);
+  const [series, whole] = await Promise.all([
+    names.length ? stats(["group_by", `${span.bucket},${state.by}`], ["limit", 10000], ["sort", "time"], BRIEF, ...filter(state, names)) : { groups: [] },
+    byTime,
+  ]);
+  const buckets = bucketsOf(span, zone);
+  const index = new Map(buckets.map((each, i) => [each.key, i]));
+  const value = pick[state.metric];
+  const currency = (await byTime).totals[0].cost.currency;
+  const text = (amount) => (state.metric === "cost" ? money(amount, currency) : count(Number(amount)));
+  const row = () => new Array(buckets.length).fill(null);
+  const amounts = names.map(row);
+  const totals = row();
+  for (const each of whole.groups) totals[index.get(keyOf(each.group[span.bucket], span.bucket))] = value(each);
+  for (const each of series.groups) amounts[names.indexOf(each.group[state.by])][index.get(keyOf(each.group[span.bucket], span.bucket))] = value(each);
+  const others = totals.map((total, i) => (total === null ? null : total - (sum(amounts.map((of) => of[i])) ?? 0n)));
+  if (others.some((other) => other > 0n)) amounts.push(others);
+  const labels = [...names.map(named), "Others"];
+  const target = (bucket, which) => {
+    const { since, until } = buckets[bucket];
+    const filters = which !== null && which < names.length ? filtered(state, state.by, names[which]) : state.filters;
+    return { ...state, view: "calls", range: "custom", since, until, bucket: "", filters, sort: "-cost" };
+  };
+  fill(place, [state, names, amounts.map((of) => of.map(String)), buckets], () => {
+    const by = h("select", { id: "by", "aria-label": "Stacked by", onchange: (event) => go({ ...state, by: event.target.value }) }, GROUPS.map((name) => h("option", { value: name, selected: name === state.by }, DIMENSIONS[name])));
+    const each = h("select", { id: "bucket", "aria-label": "A bar for each", onchange: (event) => go({ ...state, bucket: event.target.value }) }, BUCKETS.map((name) => h("option", { value: name, selected: name === span.bucket }, `by ${name}`)));
+    const metrics = h("div", { class: "choice", role: "group", "aria-label": "Figure" }, Object.entries(METRICS).map(([name, label]) => h("button", { type: "button", "aria-pressed": String(name === state.metric), "data-focus": `metric ${name}`, onclick: () => go({ ...state, metric: name }) }, label)));
+    const title = `${METRICS[state.metric]} by ${DIMENSIONS[state.by].toLowerCase()}`;
+    const tools = h("div", { class: "tools" }, metrics, by, each);
+    if (!totals.some((total) => total !== null)) return [head(title, tools), page.empty()];
+    return [
+      head(title, tools),
+      chart({
+        label: title,
+        buckets,
+        stacked: true,
+        series: amounts.map((of, i) => ({
+          name: labels[i],
+          colour: i < names.length ? `s${i + 1}` : "s0",
+          values: of.map((amount) => (amount === null ? null : state.metric === "cost" ? height(amount) : Number(amount))),
+          texts: of.map((amount) => (amount === null ? "" : text(amount))),
+        })),
+        total: (i) => (totals[i] === null ? "" : text(totals[i])),
+        axis: (number) => (state.metric === "cost" ? axisMoney(number, currency) : compact(number)),
+        pick: (bucket, which) => go(target(bucket, which)),
+        href: (bucket, which) => write(target(bucket, which)),
+      }),
+      h("ul", { class: "legend" }, amounts.map((_, i) => h("li", {}, h("span", { class: `swatch ${i < names.length ? `s${i + 1}` : "s0"}` }), labels[i]))),
+    ];
+  });
+}
+
+const filter = (state, names) => {
+  const set = state.filters.some(([name]) => name === state.by);
+  return set ? [] : names.map((name) => [state.by, name]);
+};
+
+const axisMoney = (number, currency) => new Intl.NumberFormat(undefined, { style: "currency", currency, notation: "compact", maximumSignificantDigits: 3, minimumFractionDigits: 0 }).format(number);
+
+// ---- tables
+
+async function breakdown(page, place, groups, totals) {
+  const { state } = page;
+  const [found, all] = [await groups, (await totals).totals[0]];
+  const whole = e18(all.cost.total);
+  fill(place, [state, found.groups, all.cost.total], () => {
+    const title = DIMENSIONS[state.by];
+    if (!found.groups.length) return [head(title), nothing("Nothing to show.")];
+    const columns = [
+      {
+        head: title,
+        of: (each) => {
+          const i = found.groups.indexOf(each);
+          return [h("span", { class: `swatch ${i < SERIES ? `s${i + 1}` : "s0"}`, "aria-hidden": "true" }), h("a", { class: "name", href: write({ ...state, filters: filtered(state, state.by, each.group[state.by]) }), "data-focus": `group ${i}` }, named(each.group[state.by]))];
+        },
+      },
+      { head: "Spend", number: true, of: (each) => amount(each.cost) },
+      { head: "Share", number: true, of: (each) => share(e18(each.cost.total), whole) },
+      { head: "Calls", number: true, of: (each) => h("a", { href: write({ ...state, view: "calls", sort: "-cost", filters: filtered(state, state.by, each.group[state.by]) }) }, count(each.calls)) },
+      { head: "A call", number: true, minor: true, of: (each) => (each.calls && each.cost.total !== null ? money(e18(each.cost.total) / BigInt(each.calls), each.cost.currency) : "–") },
+      { head: "Input", number: true, minor: true, of: (each) => h("span", { title: count(each.tokens.input) }, compact(each.tokens.input)) },
+      { head: "Cached", number: true, minor: true, of: (each) => percent(ratio(each.tokens.cache_read, each.tokens.input)) },
+      { head: "Output", number: true, minor: true, of: (each) => h("span", { title: count(each.tokens.output) }, compact(each.tokens.output)) },
+      { head: "p95", number: true, minor: true, of: (each) => duration(each.duration_ns.p95) },
+      { head: "Failed", number: true, of: (each) => percent(each.error_rate) },
+    ];
+    return [head(title, found.more && h("p", { class: "soft" }, "the first 50")), table(`Figures by ${title.toLowerCase()}`, columns, found.groups)];
+  });
+}
+
+const amount = (cost) => [h("span", { title: cost.total === null ? null : `${digits(e18(cost.total))} ${cost.currency}` }, money(e18(cost.total), cost.currency)), cost.unknown_rows > 0 && h("span", { class: "under" }, `+ ${count(cost.unknown_rows)} unknown`)];
+
+function share(some, whole) {
+  const part = ratio(some, whole);
+  return part === null ? "–" : [h("span", { class: "share", "aria-hidden": "true" }, h("span", { style: { width: `${(part * 100).toFixed(1)}%` } })), percent(part)];
+}
+
+async function parts(page, place, totals) {
+  const all = (await totals).totals[0];
+  fill(place, [all.usage, all.cost], () => {
+    const found = Object.keys({ ...all.usage, ...all.cost.parts });
+    const tokens = found.filter(isTokens).sort((a, b) => Number(all.usage[b] ?? 0) - Number(all.usage[a] ?? 0));
+    const rest = found.filter((name) => !isTokens(name));
+    if (!found.length) return [head("Tokens by part"), nothing("No call reported usage.")];
+    const whole = tokens.reduce((so, name) => so + Number(all.usage[name] ?? 0), 0);
+    const kind = (name) => (name.startsWith("cache_read") ? "s3" : name.startsWith("cache_write") ? "s6" : name.startsWith("output_reasoning") ? "s5" : name.startsWith("output") ? "s2" : "s1");
+    const columns = [
+      { head: "Part", of: (name) => [isTokens(name) && h("span", { class: `swatch ${kind(name)}`, "aria-hidden": "true" }), words(name)] },
+      { head: "Quantity", number: true, of: (name) => h("span", { title: all.usage[name] }, compact(Number(all.usage[name] ?? 0))) },
+      { head: "Share", number: true, of: (name) => (isTokens(name) ? percent(Number(all.usage[name] ?? 0) / whole) : "") },
+      { head: "Spend", number: true, of: (name) => (all.cost.parts[name] === undefined ? "–" : money(e18(all.cost.parts[name]), all.cost.currency)) },
+    ];
+    return [
+      head("Tokens by part"),
+      h("div", { class: "strip", "aria-hidden": "true" }, tokens.map((name) => h("span", { class: kind(name), style: { width: `${((Number(all.usage[name] ?? 0) / whole) * 100).toFixed(2)}%` } }))),
+      table("Usage by part", columns, [...tokens, ...rest]),
+    ];
+  });
+}
+
+async function caching(page, place, totals) {
+  const saved = await ask("llm/savings", [...page.range, ["group_by", "provider,model"], ["limit", 100]], page.signal);
+  const all = saved.totals[0];
+  const models = saved.groups.filter((each) => each.cache_read_tokens || each.cache_write_tokens);
+  fill(place, [all, models], () => {
+    if (!models.length) return [head("Cache savings"), nothing("No call read from a prompt cache or wrote to one.")];
+    const columns = [
+      { head: "Model", of: (each) => [h("span", { class: "name" }, named(each.group.model)), h("span", { class: "under" }, each.group.provider)] },
+      { head: "Read", number: true, of: (each) => compact(each.cache_read_tokens) },
+      { head: "Written", number: true, minor: true, of: (each) => compact(each.cache_write_tokens) },
+      { head: "Of input", number: true, of: (each) => percent(each.cache_read_share) },
+      { head: "Saved", number: true, of: (each) => h("span", { title: `${digits(e18(each.saved))} ${each.currency}` }, money(e18(each.saved), each.currency)) },
+    ];
+    return [
+      head("Cache savings"),
+      h("p", { class: "figure" }, money(e18(all.saved), all.currency)),
+      h("p", { class: "soft" }, `less than without a cache; ${percent(all.cache_read_share)} of the input came from one. `, all.unknown_tokens > 0 && `Of ${compact(all.unknown_tokens)} cached tokens the saving is unknown: they have no price.`),
+      table("Cache savings by model", columns, models.slice(0, 8)),
+    ];
+  });
+}
+
+async function latency(page, place, byTime, totals) {
+  const { span, zone, state } = page;
+  const [found, all] = [await byTime, (await totals).totals[0]];
+  const buckets = bucketsOf(span, zone);
+  fill(place, [found.groups.map((each) => [each.group, each.duration_ns]), all.duration_ns, all.time_to_first_token_ns, buckets.length], () => {
+    if (all.duration_ns.p50 === null) return [head("Latency"), nothing("No call went well.")];
+    const index = new Map(buckets.map((each, i) => [each.key, i]));
+    const series = [["p50", "s3"], ["p95", "s1"], ["p99", "s5"]].map(([name, colour]) => ({ name, colour, values: new Array(buckets.length).fill(null), texts: [] }));
+    for (const each of found.groups) {
+      const i = index.get(keyOf(each.group[span.bucket], span.bucket));
+      for (const line of series) {
+        line.values[i] = each.duration_ns[line.name];
+        line.texts[i] = duration(each.duration_ns[line.name]);
+      }
+    }
+    const first = all.time_to_first_token_ns;
+    return [
+      head("Latency", h("ul", { class: "legend" }, series.map((each) => h("li", {}, h("span", { class: `swatch ${each.colour}` }), each.name)))),
+      chart({ label: "Latency", buckets, series, height: 170, axis: duration, pick: (bucket) => page.go({ ...state, view: "calls", range: "custom", since: buckets[bucket].since, until: buckets[bucket].until, bucket: "", sort: "-duration" }) }),
+      h("p", { class: "soft" }, `Of calls that went well: p50 ${duration(all.duration_ns.p50)}, p95 ${duration(all.duration_ns.p95)}, p99 ${duration(all.duration_ns.p99)}.`, first.p50 !== null && ` First token of streams: p50 ${duration(first.p50)}, p95 ${duration(first.p95)}.`),
+    ];
+  });
+}
+
+async function errors(page, place, totals) {
+  const all = (await totals).totals[0];
+  fill(place, [all.error_types, all.calls], () => {
+    const types = Object.entries(all.error_types).sort(([, a], [, b]) => b - a);
+    if (!types.length) return [head("Errors"), nothing(all.calls ? "No call failed." : "No calls.")];
+    const columns = [
+      { head: "Error", of: ([type]) => h("a", { class: "name", href: write({ ...page.state, view: "calls", filters: filtered({ filters: filtered(page.state, "status", "error") }, "error", type) }) }, named(type)) },
+      { head: "Calls", number: true, of: ([, calls]) => count(calls) },
+      { head: "Of all calls", number: true, of: ([, calls]) => percent(calls / all.calls) },
+    ];
+    return [head("Errors"), h("p", { class: "soft" }, `${count(all.errors)} of ${count(all.calls)} calls failed, ${percent(all.error_rate)}.`), table("Errors by type", columns, types.slice(0, 8))];
+  });
+}
+
+async function dearest(page, place) {
+  const { state, zone } = page;
+  const found = await ask("llm/calls", [...page.range, ["sort", "-cost"], ["limit", 8]], page.signal);
+  const known = found.calls.filter((call) => call.cost_base !== null);
+  fill(place, known, () => [
+    head("Most expensive calls", h("a", { class: "quiet", href: write({ ...state, view: "calls", sort: "-cost" }) }, "All calls")),
+    known.length ? table("Most expensive calls", callColumns(state, zone, false), known) : nothing("No call with a known cost."),
+  ]);
+}
+
+async function ranking(page, place, stats, dimension) {
+  const { state } = page;
+  const found = await stats(["group_by", dimension], ["limit", 8], BRIEF);
+  const title = `Most expensive ${dimension}s`;
+  const rows = found.groups.filter((each) => each.group[dimension] !== "");
+  const how = dimension === "user" ? "spanledger.user_id or the provider's user field names them" : "a prompt name on the span names them";
+  fill(place, [rows, state], () => {
+    if (!rows.length) return [head(title), nothing(`No call has a ${dimension}: ${how}.`)];
+    const columns = [
+      { head: DIMENSIONS[dimension], of: (each) => h("a", { class: "name", href: write({ ...state, filters: filtered(state, dimension, each.group[dimension]) }) }, each.group[dimension]) },
+      { head: "Calls", number: true, of: (each) => count(each.calls) },
+      { head: "Tokens", number: true, of: (each) => compact(each.tokens.total) },
+      { head: "Spend", number: true, of: (each) => amount(each.cost) },
+    ];
+    return [head(title, h("a", { class: "quiet", href: write({ ...state, by: dimension }) }, "Over time")), table(title, columns, rows)];
+  });
+}
+
+async function attention(page, place) {
+  const { state, where } = page;
+  const priced = where.some(([name]) => name === "price_status");
+  const inexact = priced ? [] : [["price_status", "estimated"], ["price_status", "usage_missing"]];
+  const [unpriced, others] = await Promise.all([
+    ask("llm/unpriced", page.range, page.signal),
+    priced ? { groups: [] } : ask("llm/stats", [...page.range, ...inexact, ["group_by", "model,price_status"], ["sort", "-calls"], ["limit", 20], BRIEF], page.signal),
+  ]);
+  const calls = (each) => write({ ...state, view: "calls", filters: each.filters.reduce((filters, [name, value]) => filtered({ filters }, name, value), state.filters) });
+  const reasons = {
+    estimated: "The cost is an estimate; each call says why.",
+    usage_missing: "The provider reported no usage, so the cost is unknown; each call says why.",
+  };
+  const rows = [
+    ...unpriced.unpriced.map((each) => ({ ...each, status: "unpriced", filters: [["price_status", "unpriced"], ["provider", each.provider], ["model", each.model]] })),
+    ...others.groups.map(({ group, calls }) => ({ model: group.model, status: group.price_status, calls, reason: reasons[group.price_status], filters: [["price_status", group.price_status], ["model", group.model]] })),
+  ];
+  fill(place, [rows, state], () => {
+    const title = "Unpriced and estimated";
+    if (!rows.length) return [head(title), nothing("Every call has its exact price.")];
+    const columns = [
+      { head: "Model", of: (each) => [h("a", { class: "name", href: calls(each) }, named(each.model)), each.provider && h("span", { class: "under" }, each.provider)] },
+      { head: "Price", of: (each) => h("span", { class: "mark warn" }, words(each.status)) },
+      { head: "Calls", number: true, of: (each) => count(Number(each.calls)) },
+      { head: "Why, and what to do", of: (each) => [h("span", {}, each.reason), each.line && h("p", { class: "command" }, h("code", {}, each.line), copying(each.line))] },
+    ];
+    return [
+      head(title),
+      unpriced.unpriced.length > 0 && h("p", { class: "soft" }, "Put the lines into a file of settings.price_files, then run spanledger reprice for the calls that are stored."),
+      table(title, columns, rows),
+    ].filter(Boolean);
+  });
+}
