@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,8 +86,13 @@ class Pending:
     reasons: tuple[str, ...] = ()
 
 
-def load_journal(home: Path, client: Client) -> Loaded:
+def load_journal(
+    home: Path, client: Client, through: Callable[[list[Path]], Iterable[Path]] = lambda waiting: waiting
+) -> Loaded:
     """Insert what waits in the journal of `home`, that of dead processes included; any number of processes may do so.
+
+    Parameters:
+        through: is given the blocks and gives them on one by one, as a progress bar does.
 
     Raises:
         SchemaError: some blocks need a newer schema; they wait, the others are loaded.
@@ -102,7 +108,7 @@ def load_journal(home: Path, client: Client) -> Loaded:
     private_folder(folder)
     adopt(folder)
     try:
-        loaded = deliver(client, blocks(folder))
+        loaded = deliver(client, through(blocks(folder)))
     finally:
         deliver_health(client, folder)
     writing = sum(1 for path in folder.glob("*.open") if _length(path))

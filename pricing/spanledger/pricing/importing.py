@@ -7,7 +7,7 @@ uplifts, cache writes by time to live, weekly windows, ...) comes from the hand-
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -112,12 +112,15 @@ class _Price:
         return rate
 
 
-def import_genai_prices(into: Path, checked: str = "") -> Imported:
+def import_genai_prices(
+    into: Path, checked: str = "", through: Callable[[list[Any]], Iterable[Any]] = lambda providers: providers
+) -> Imported:
     """Write one YAML price file a provider into the folder `into`.
 
     Parameters:
         into: folder; made if it is not there.
         checked: day (2026-11-22) that the files carry as the day of the last check; empty: none.
+        through: is given the providers and gives them on one by one, as a progress bar does.
 
     Raises:
         ImportingError: the package `genai-prices` is not installed.
@@ -128,7 +131,7 @@ def import_genai_prices(into: Path, checked: str = "") -> Imported:
         raise ImportingError("genai-prices is not installed: pip install -U genai-prices") from error
     into.mkdir(parents=True, exist_ok=True)
     result = Imported()
-    for provider in data.providers:
+    for provider in through(data.providers):
         name = _PROVIDERS.get(provider.id, canonical_provider(provider.id))
         text = _provider(name, provider, __version__, checked, result)
         path = into / f"{name}.yaml"

@@ -18,6 +18,9 @@ COMMANDS = {
     "collector": "spanledger.service.collector_cli:collector",
     "serve": "spanledger.service.serve_cli:serve",
     "report": "spanledger.service.report_cli:report",
+    "top": "spanledger.service.top_cli:top",
+    "tail": "spanledger.service.tail_cli:tail",
+    "trace": "spanledger.service.trace_cli:trace",
     "verify": "spanledger.service.verify_cli:verify",
     "reprice": "spanledger.service.reprice_cli:reprice",
     "settle": "spanledger.service.settle_cli:settle",
@@ -25,6 +28,7 @@ COMMANDS = {
     "sql": "spanledger.service.sql_cli:sql",
     "doctor": "spanledger.service.doctor_cli:doctor",
     "prices": "spanledger.service.prices_cli:prices",
+    "completion": "spanledger.service.completion_cli:completion",
 }
 """Command -> where it is, in the order that `--help` lists them."""
 

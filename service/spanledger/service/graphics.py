@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -71,3 +74,15 @@ def progress(what: str, total: int | None, few: int = 0) -> Iterator[Callable[[i
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.advance(task, done)
+
+
+def tracked(what: str, few: int = 0) -> Callable[[list[Item]], Iterator[Item]]:
+    """Gives the items of a list on one by one, with `progress`."""
+
+    def through(items: list[Item]) -> Iterator[Item]:
+        with progress(what, len(items), few) as done:
+            for item in items:
+                yield item
+                done(1)
+
+    return through

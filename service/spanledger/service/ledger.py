@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -19,7 +19,11 @@ from spanledger.exporter.private import home_folder
 from spanledger.exporter.settle import settle
 from spanledger.exporter.shipper import load_journal
 from spanledger.service import daemon
+from spanledger.service.graphics import tracked
 from spanledger.settings import Settings
+
+_shown = tracked("loading the journal", few=20)
+"""The blocks of a journal one by one, with a progress bar where they are many."""
 
 
 @contextmanager
@@ -44,7 +48,7 @@ def opened(now: Settings, *, read_only: bool = False, settled: bool = True) -> I
         if writer is None or reader is None:
             raise daemon.ServiceError("embedded ClickHouse was stopped meanwhile: run the command again")
         with closing(open_ledger(writer)) as client:
-            load_journal(now.home, client)
+            load_journal(now.home, client, _shown)
             if settled:
                 settle(client)
             if not read_only:
@@ -52,6 +56,21 @@ def opened(now: Settings, *, read_only: bool = False, settled: bool = True) -> I
                 return
         with closing(connect(reader)) as client:
             yield client
+
+
+@contextmanager
+def watched(now: Settings) -> Iterator[tuple[Client, Callable[[], object]]]:
+    """A client of a ledger that stays up, for those who ask again and again, and what settles the calls that have come.
+
+    Raises:
+        ServiceError: embedded ClickHouse is not up.
+        ClickHouseError, EmbeddedError, UrlError: as `opened`.
+    """
+    if not now.url and not daemon.running(now.home):
+        raise daemon.ServiceError("nothing is up that could be watched: run `spanledger up` first")
+    with opened(now, read_only=True) as client:
+        # The service settles embedded ClickHouse by itself.
+        yield client, (lambda: settle(client)) if now.url and not client.read_only else (lambda: None)
 
 
 @contextmanager
@@ -88,7 +107,7 @@ def alone(home: Path) -> Iterator[None]:
 def _load(home: Path, client: Client, settled: bool) -> None:
     """Load what waits here, and settle, if this user may: one who can only read still gets the report."""
     try:
-        load_journal(home, client)
+        load_journal(home, client, _shown)
         if settled and not client.read_only:
             settle(client)
     except ClickHouseError as error:

@@ -184,8 +184,9 @@ def import_(into: Path, as_json: bool) -> None:
     """
     from spanledger.pricing.importing import import_genai_prices
     from spanledger.service import output
+    from spanledger.service.graphics import tracked
 
-    found = import_genai_prices(into, datetime.now(timezone.utc).date().isoformat())
+    found = import_genai_prices(into, datetime.now(timezone.utc).date().isoformat(), tracked("importing providers"))
     if as_json:
         output.print_json(
             {"files": [str(file) for file in found.files], "models": found.models, "left_out": found.left_out}

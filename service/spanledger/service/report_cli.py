@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from spanledger.exporter.queries import DIMENSIONS
 from spanledger.service import times
+
+if TYPE_CHECKING:
+    from spanledger.exporter.queries import Table
+    from spanledger.exporter.watching import Trend
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,6 +35,13 @@ SHOWN = {
 
 WHERE_ANY = ("errors", "cache_read_tokens", "cache_write_tokens", "unpriced", "estimated")
 """Measures that the table leaves out where there are none."""
+
+SHARE, TREND = "share", "trend"
+"""The columns that are pictures: of the whole cost, and of time."""
+
+BARS = 16
+PICTURED = 500
+"""Longer reports have no trend."""
 
 UNPRICED = ("provider", "model", "calls", "input_tokens", "output_tokens", "reason", "line")
 """The columns of `--unpriced`."""
@@ -69,6 +80,21 @@ def _tags(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) 
     return found
 
 
+def _complete_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    done, comma, last = incomplete.rpartition(",")
+    return [f"{done}{comma}{name}" for name in (*DIMENSIONS, "tag:") if name.startswith(last)]
+
+
+by_option = click.option(
+    "--by",
+    callback=_dimensions,
+    metavar="NAMES",
+    default="model",
+    show_default=True,
+    shell_complete=_complete_names,
+    help="Group by these, comma-separated.",
+)
+
 since_option = click.option("--since", callback=_since, metavar="TIME", help="Calls that started then or later.")
 until_option = click.option(
     "--until", callback=_until, metavar="TIME", help="Calls that started before; a day or month is included whole."
@@ -87,14 +113,7 @@ def filters(command: Command) -> Command:
 
 
 @click.command()
-@click.option(
-    "--by",
-    callback=_dimensions,
-    metavar="NAMES",
-    default="model",
-    show_default=True,
-    help="Group by these, comma-separated.",
-)
+@by_option
 @since_option
 @until_option
 @filters
@@ -135,21 +154,27 @@ def report(
         _unpriced(since, until, only | tag, "json" if as_json else form)
         return
     from spanledger.exporter.queries import report as ask
+    from spanledger.exporter.watching import trend
     from spanledger.service import output
     from spanledger.service.ledger import opened
     from spanledger.settings import settings
 
     where = {name: value for name, value in only.items() if value is not None} | tag
+    form = "json" if as_json else form
+    over_time = None
     with opened(settings(), read_only=True) as client:
         found = ask(client, by, since, until, where, limit)
         totals = ask(client, (), since, until, where)
-    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
-    if as_json or form == "json":
+        if form == "table" and "day" not in by and len(found.rows) <= PICTURED:
+            groups = [row[: len(by)] for row in found.rows]
+            over_time = trend(client, by, groups, BARS, since, until, where)
+    rows = named(found)
+    if form == "json":
         output.print_json(rows)
     elif form == "csv":
         output.print_csv(found.columns, rows)
     elif rows:
-        _print(by, rows, [dict(zip(totals.columns, row, strict=True)) for row in totals.rows])
+        _print(by, rows, named(totals), over_time)
     else:
         click.echo("No calls" + (" match." if where or since or until else " yet."), err=True)
 
@@ -181,24 +206,67 @@ def _unpriced(since: datetime | None, until: datetime | None, where: Mapping[str
         click.echo("No model is without a price.", err=True)
 
 
-def _print(by: tuple[str, ...], rows: list[dict[str, Any]], totals: list[dict[str, Any]]) -> None:
+def named(table: Table) -> list[dict[str, Any]]:
+    """The rows of a table, by the names of its columns."""
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def _print(
+    by: tuple[str, ...], rows: list[dict[str, Any]], totals: list[dict[str, Any]], over_time: Trend | None
+) -> None:
     """The table, with a sum beneath it where all rows are of one currency."""
-    from spanledger.service import output
+    from spanledger.service import graphics, output
 
     shown = {name: SHOWN[name] for name in SHOWN if name not in WHERE_ANY or any(row[name] for row in rows)}
-    names = {name: name for name in by} | shown
-    one = totals[0] if len(totals) == 1 else None
-    if one is None:
-        names["currency"] = "currency"
-    else:
-        names["cost"] = f"cost {one['currency']}"
-    # A row's cost is NULL where nothing in it has a known one; calls of unknown cost are counted, never shown as 0.
-    output.print_table(
-        list(names.values()), [_renamed(row, names) for row in rows], footer=one and _renamed(one, names)
-    )
+    columns, table_rows, pictures = with_pictures(by, shown, rows, totals, over_time)
+    footer = None
+    if len(totals) == 1:
+        footer = _renamed(totals[0], {name: name for name in by} | _of_currency(shown, totals))
+    printed = output.print_table(columns, table_rows, footer=footer, optional=pictures)
+    if over_time is not None and TREND in printed:
+        click.echo(
+            f"A bar of the trend is {graphics.span_of_time(over_time.step_s)},"
+            f" the first begins {output.when(over_time.first_s * 10**9)} UTC",
+            err=True,
+        )
     unknown = sum(row["unpriced"] for row in totals)
     if unknown:
         click.echo(f"The cost of {unknown} calls is unknown and not in these sums: spanledger doctor", err=True)
+
+
+def with_pictures(
+    by: tuple[str, ...],
+    shown: Mapping[str, str],
+    rows: list[dict[str, Any]],
+    totals: list[dict[str, Any]],
+    over_time: Trend | None,
+) -> tuple[list[str], list[dict[str, Any]], list[str]]:
+    """Columns and rows of a table, and the names of the columns that are pictures of its costs.
+
+    Parameters:
+        shown: measures and their names.
+        totals: a row a currency, that shares are of.
+    """
+    from spanledger.service import graphics
+
+    names = {name: name for name in by} | _of_currency(shown, totals)
+    renamed = [_renamed(row, names) for row in rows]
+    pictures = [SHARE] if graphics.drawable() and len(rows) > 1 else []
+    if graphics.drawable() and over_time is not None:
+        pictures.append(TREND)
+    wholes = {total["currency"]: total["cost"] for total in totals}
+    for row, pictured in zip(rows, renamed, strict=True):
+        pictured[SHARE] = graphics.share_bar(row["cost"], wholes.get(row["currency"]))
+        bars = over_time.bars.get((*(row[name] for name in by), row["currency"]), ()) if over_time else ()
+        pictured[TREND] = graphics.sparkline(bars)
+    return [*names.values(), *pictures], renamed, pictures
+
+
+def _of_currency(shown: Mapping[str, str], totals: list[dict[str, Any]]) -> dict[str, str]:
+    """The names of measures: the cost's has the currency, where there is only one."""
+    if len(totals) == 1:
+        return {**shown, "cost": f"cost {totals[0]['currency']}"}
+    return {**shown, "currency": "currency"}
 
 
 def _renamed(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -24,7 +24,10 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--tcp-port", type=_PORT, help="The same for ClickHouse's native protocol; 19000.")
 @click.option("--no-collector", is_flag=True, help="Start no OTLP collector.")
 @click.option("--no-serve", is_flag=True, help="Serve no API and no dashboard.")
-def up(foreground: bool, http_port: int | None, tcp_port: int | None, no_collector: bool, no_serve: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text, as `status` gives it.")
+def up(
+    foreground: bool, http_port: int | None, tcp_port: int | None, no_collector: bool, no_serve: bool, as_json: bool
+) -> None:
     """Start embedded ClickHouse, the OTLP collector, the API and the dashboard on loopback, as a background service.
 
     The service loads the journal into ClickHouse while programs write it, and what programs left that have ended.
@@ -36,18 +39,24 @@ def up(foreground: bool, http_port: int | None, tcp_port: int | None, no_collect
       SPANLEDGER_HOME=/srv/ledger spanledger up --http-port 8123
     """
     from spanledger.exporter.embedded import EmbeddedClickHouse
-    from spanledger.service import daemon
+    from spanledger.service import daemon, output
 
     now = _embedded_settings()
     ports = daemon.Ports(http_port, tcp_port, not no_collector, not no_serve)
     if service := daemon.running(now.home):
+        if as_json:
+            output.print_json_line(_state(now))
+            return
         click.echo(f"Already up: {_where(EmbeddedClickHouse(now.home).status(), service)}")
         _say_parts(now)
         return
     if foreground:
-        _stay(now, ports)
+        _stay(now, ports, as_json)
         return
     service = daemon.start(now.home, ports)
+    if as_json:
+        output.print_json_line(_state(now))
+        return
     status = EmbeddedClickHouse(now.home).status()
     click.echo(f"Up: {_where(status, service)}")
     _say_parts(now)
@@ -56,7 +65,8 @@ def up(foreground: bool, http_port: int | None, tcp_port: int | None, no_collect
 
 @click.command()
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing.")
-def down(quiet: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+def down(quiet: bool, as_json: bool) -> None:
     """Stop the background service and its embedded ClickHouse.
 
     What waits in the journal is loaded first. Calls made later wait in the journal for the next `up` or `report`.
@@ -66,7 +76,7 @@ def down(quiet: bool) -> None:
       spanledger down
     """
     from spanledger.exporter.embedded import EmbeddedClickHouse
-    from spanledger.service import daemon
+    from spanledger.service import daemon, output
     from spanledger.service.ledger import alone
 
     now = settings()
@@ -75,7 +85,9 @@ def down(quiet: bool) -> None:
     if engine.endpoint() is not None:  # a service that was killed left it behind, or a report uses it just now
         with alone(now.home):
             stopped = engine.stop() or stopped
-    if not quiet:
+    if as_json:
+        output.print_json_line({"stopped": stopped, "home": str(now.home)})
+    elif not quiet:
         click.echo(f"Down: {now.home}" if stopped else f"It was not up: {now.home}")
 
 
@@ -103,24 +115,28 @@ def status(as_json: bool) -> None:
     click.get_current_context().exit(0 if state["up"] else 1)
 
 
-def _stay(now: Settings, ports: Any) -> None:
+def _stay(now: Settings, ports: Any, as_json: bool) -> None:
     import signal
     import threading
 
     from spanledger.exporter.embedded import EmbeddedClickHouse
-    from spanledger.service import daemon
+    from spanledger.service import daemon, output
 
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
 
     def announce() -> None:
+        if as_json:
+            output.print_json_line(_state(now))
+            return
         service = daemon.running(now.home)
         click.echo(f"Up: {_where(EmbeddedClickHouse(now.home).status(), service)}; Ctrl-C stops it")
         _say_parts(now)
 
     daemon.run(now.home, announce, stopping, ports)
-    click.echo(f"Down: {now.home}")
+    if not as_json:
+        click.echo(f"Down: {now.home}")
 
 
 def _embedded_settings() -> Settings:

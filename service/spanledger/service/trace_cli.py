@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from rich.text import Text
+    from rich.tree import Tree
 
 
 @dataclass(slots=True)
@@ -42,7 +44,7 @@ def tree(rows: Sequence[Mapping[str, Any]]) -> list[Node]:
     for row in rows:
         nodes.setdefault(row["span_id"], Node(row["span_id"])).rows.append(row)
         path = [row["span_id"], *filter(None, dict.fromkeys((row["parent_span_id"], *row["ancestor_span_ids"])))]
-        for span_id, parent in zip(path, path[1:], strict=False):
+        for span_id, parent in pairwise(path):
             above.setdefault(span_id, parent)
             nodes.setdefault(parent, Node(parent))
     top = []
@@ -157,25 +159,26 @@ def _print(trace_id: str, rows: Sequence[Mapping[str, Any]], top: Sequence[Node]
     output.console().print(drawn, soft_wrap=True)
 
 
-def _grow(parent: Any, node: Node) -> None:
+def _grow(parent: Tree, node: Node) -> None:
+    from spanledger.service import output
+
     summary = _summary(list(node.beneath()))
+    branch = parent
     if not node.rows:
         agents = {row["agent_name"] for row in node.beneath()}
         name = f"agent {agents.pop()}" if len(agents) == 1 and all(agents) else f"span {node.span_id}"
-        parent = parent.add(_text((name, "bold"), (output_seconds(summary), ""), (_costs(summary), "bold")))
+        duration = output.seconds(summary["duration_ns"])
+        branch = parent.add(_text((name, "bold"), (duration, ""), (_costs(summary), "bold")))
     for row in node.rows:
         label = _text(*_call_pieces(row))
-        parent = parent.add(label) if row["line"] == 0 else (parent.add(label) and parent)
-    if node.rows and node.children:
-        parent.label.append(f"  (with all beneath it {_costs(summary)})", "bold")
+        if row["line"]:
+            branch.add(label)
+            continue
+        if node.children:
+            label.append(f"  with all beneath {_costs(summary)}", "bold")
+        branch = parent.add(label)
     for child in node.children:
-        _grow(parent, child)
-
-
-def output_seconds(summary: Mapping[str, Any]) -> str:
-    from spanledger.service import output
-
-    return output.seconds(summary["duration_ns"])
+        _grow(branch, child)
 
 
 def _call_pieces(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -24,17 +24,22 @@ def verify(since: datetime | None, until: datetime | None, as_json: bool) -> Non
       spanledger verify
       spanledger verify --since 2026-11 --json
     """
-    from spanledger.exporter.queries import stored_rows
+    from spanledger.exporter.queries import count_rows, stored_rows
     from spanledger.service import output
+    from spanledger.service.graphics import progress
     from spanledger.service.ledger import opened
     from spanledger.service.proof import COLUMNS, mismatches
     from spanledger.settings import settings
 
     checked = 0
     wrong = []
-    with opened(settings(), read_only=True) as client:
+    with (
+        opened(settings(), read_only=True) as client,
+        progress("verifying rows", count_rows(client, since, until)) as done,
+    ):
         for row in stored_rows(client, COLUMNS, since, until):
             checked += 1
+            done(1)
             wrong += [
                 {
                     "entry_id": row["entry_id"],
