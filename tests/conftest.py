@@ -50,6 +50,7 @@ def ledger(clickhouse: EmbeddedClickHouse) -> Iterator[Client]:
         "llm_describers",
         "ledger_marks",
         "spanledger_health",
+        "budget_alerts",
         "llm_calls_hourly",
         "rollup_days",
     ):

@@ -52,6 +52,8 @@ class Settings:
         content_redact: `module:function` that each body goes through first.
         collector: the file's section on the collector, which reads it itself.
         serve: the same of the API and the dashboard.
+        budgets: name -> the file's section on a budget, which the service reads itself.
+        alerts: the same of who is told of them.
     """
 
     home: Path
@@ -75,6 +77,8 @@ class Settings:
     content_redact: str = ""
     collector: Mapping[str, Any] = field(default_factory=dict)
     serve: Mapping[str, Any] = field(default_factory=dict)
+    budgets: Mapping[str, Any] = field(default_factory=dict)
+    alerts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def journal(self) -> Path:
@@ -221,6 +225,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         content_redact=redact,
         collector=_mapping(section.get("collector"), "settings.collector", config),
         serve=_mapping(section.get("serve"), "settings.serve", config),
+        budgets=_mapping(section.get("budgets"), "settings.budgets", config),
+        alerts=_mapping(section.get("alerts"), "settings.alerts", config),
     )
 
 

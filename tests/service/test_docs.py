@@ -11,6 +11,7 @@ import pytest
 
 import spanledger.settings
 from spanledger.service.api import settings as serve_settings
+from spanledger.service.budgets import settings as budget_settings
 from spanledger.service.cli import cli
 from spanledger.service.collector import settings as collector_settings
 
@@ -50,7 +51,7 @@ def test_the_command_has_a_section_with_all_its_options_and_no_others(name, comm
 
 def test_the_page_has_no_command_that_is_not_there():
     headings = set(re.findall(r"^#+ `(spanledger(?: [a-z]+)+)", CLI_PAGE, re.M))
-    assert headings - {name for name, _ in commands()} <= {"spanledger prices"}
+    assert headings - {name for name, _ in commands()} <= {"spanledger prices", "spanledger budgets"}
 
 
 @pytest.mark.parametrize("name", [name for name, _ in commands()])
@@ -62,8 +63,8 @@ def test_the_help_has_an_example(name):
 def test_every_variable_has_a_line():
     variables = set(re.findall(r"\b(?:SPANLEDGER|LLM_USAGE)_[A-Z_]+\b", SETTINGS_SOURCE))
     assert len(variables) >= 8
-    for part in (collector_settings, serve_settings):
-        keys = set(part._READERS) - {"enabled"} | {"token"}
+    for part in (collector_settings, serve_settings, budget_settings):
+        keys = set(part._READERS) - {"enabled"} | (set() if part is budget_settings else {"token"})
         variables |= {part.VARIABLE, *(f"{part.VARIABLE}_{key.upper()}" for key in keys)}
     documented = set(re.findall(r"\b(?:SPANLEDGER|LLM_USAGE)_[A-Z_]+\b", SETTINGS_PAGE))
     assert variables == documented
@@ -72,9 +73,9 @@ def test_every_variable_has_a_line():
 def test_every_key_of_the_file_has_a_line():
     keys = set(re.findall(r'(?:section|logging|keys)\.get\("(\w+)"', SETTINGS_SOURCE))
     keys |= set(re.findall(r'choose\("\w+", "(\w+)"', SETTINGS_SOURCE))
-    keys -= {"usage_logging", "api_keys", "collector", "serve"}
+    keys -= {"usage_logging", "api_keys", "collector", "serve", "alerts"}
     assert len(keys) >= 9
-    keys |= set(collector_settings._READERS) | set(serve_settings._READERS)
+    keys |= set(collector_settings._READERS) | set(serve_settings._READERS) | set(budget_settings._READERS)
     documented = {key.rsplit(".", 1)[-1] for key in re.findall(r"`settings\.([\w.]+)`", SETTINGS_PAGE)}
     assert keys == documented
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "top": "spanledger.service.top_cli:top",
     "tail": "spanledger.service.tail_cli:tail",
     "trace": "spanledger.service.trace_cli:trace",
+    "budgets": "spanledger.service.budgets_cli:budgets",
     "verify": "spanledger.service.verify_cli:verify",
     "reprice": "spanledger.service.reprice_cli:reprice",
     "settle": "spanledger.service.settle_cli:settle",

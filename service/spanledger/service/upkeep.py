@@ -1,4 +1,4 @@
-"""What the ledger needs now and then: settling, and the rollup. Whoever serves it does it, beside what is asked."""
+"""What the ledger needs now and then: settling, the rollup, a look at the budgets. Whoever serves it does it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from spanledger.exporter.migrate import open_ledger
 from spanledger.exporter.rollup import roll_up
 from spanledger.exporter.settle import settle
 from spanledger.exporter.shipper import load_journal
+from spanledger.service.budgets.watch import Watch
 from spanledger.settings import Settings
 
 logger = logging.getLogger("spanledger")
@@ -26,7 +27,12 @@ class Upkeep:
     """Remembers when each was done."""
 
     def __init__(self, now: Settings) -> None:
+        """
+        Raises:
+            SettingsError: a budget is wrong, or who is told of it.
+        """
         self._now = now
+        self._budgets = Watch(now)
         self._unsettled = True
         self._settle_at = self._look_at = self._roll_at = 0.0
 
@@ -53,6 +59,7 @@ class Upkeep:
             rolled = roll_up(client)
             ended = time.monotonic()
             self._roll_at = ended + (1.0 if rolled.dates else max(_LOOK_S, _SHARE * (ended - began)))
+        self._budgets.keep(client.endpoint)
 
     def run(self, stopping: threading.Event) -> None:
         """Do it for the ClickHouse of `SPANLEDGER_URL`, and load the journal of this home, until `stopping`."""
