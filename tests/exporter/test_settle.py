@@ -377,3 +377,19 @@ def test_names_of_a_describer_and_of_what_is_around_the_call_come_together(colle
     ]
     for (bill,) in in_every_order(collectors, rows):
         assert (bill["agent_name"], bill["tags"]) == ("inner", {"tool": "search", "x": "1"})
+
+
+def test_a_gateway_and_its_client_around_midnight_before_and_after_a_re_pricing(collectors: Collectors) -> None:
+    """Two processes, a collector each; only the client knows the tenant, only the gateway the agent's name."""
+    gateway = span("c" * 16, "b" * 16, response_id=ID, day="2026-12-01", agent_name="router")
+    again = {"version": version("reported", OURS, 1), "cost": "0.5", "cost_base": "0.5"}
+    rows = [
+        span("a" * 16, source="langchain", day="2026-11-30", feature="search"),
+        span("b" * 16, "a" * 16, response_id=ID, provider="gateway.example", day="2026-11-30", tenant="acme"),
+        gateway,
+        gateway | again,
+    ]
+    for bills in in_every_order(collectors, rows):
+        (bill,) = bills
+        assert (bill["cost"], str(bill["event_date"])) == (Decimal("0.5"), "2026-12-01")
+        assert (bill["tenant"], bill["agent_name"], bill["feature"]) == ("acme", "router", "search")

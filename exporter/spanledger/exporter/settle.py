@@ -321,6 +321,7 @@ def _nested(client: Client, bound: Mapping[str, Any], changes: _Changes) -> list
     )
     revived: set[Key] = set()
     earlier: set[str] = set()
+    offers: list[tuple[Described, _Precedence, Mapping[str, Any]]] = []
     told: dict[str, list[tuple[_Precedence, Mapping[str, Any]]]] = defaultdict(list)
     for _, several in groupby(_dicts(found), key=lambda row: row["trace_id"]):
         rows = [_described(row) for row in several]
@@ -328,14 +329,18 @@ def _nested(client: Client, bound: Mapping[str, Any], changes: _Changes) -> list
         changes.retired.update(row.key for row in rows if row.alive and row.key in no_bills)
         revived.update(row.key for row in rows if not row.alive and row.key not in no_bills)
         for row in rows:
-            for precedence, other in takes.get(row.key, ()):
-                if row.describes:
-                    told[row.describes].append((precedence, other.names))
-                    continue
-                changes.offer(row.key, row.names, precedence, other.names)
-                if not row.is_new:
-                    earlier.add(row.key.entry_id)
-    changes.revived |= revived - _on_another_date(client, revived)
+            offers.extend((row, precedence, other.names) for precedence, other in takes.get(row.key, ()))
+    elsewhere = _on_another_date(client, revived)
+    changes.revived |= revived - elsewhere
+    for row, precedence, names in offers:
+        if row.describes:
+            told[row.describes].append((precedence, names))
+        elif row.key in elsewhere or row.key in changes.retired:
+            told[row.key.entry_id].append((precedence, names))
+        else:
+            changes.offer(row.key, row.names, precedence, names)
+            if not row.is_new:
+                earlier.add(row.key.entry_id)
     for entries in pages(sorted(told)):
         calls = client.query(
             f"SELECT event_date, entry_id, {', '.join(_ALL_NAMES)} FROM llm_calls FINAL"
@@ -343,9 +348,11 @@ def _nested(client: Client, bound: Mapping[str, Any], changes: _Changes) -> list
             {**bound, "entries": entries},
         )
         for call in _dicts(calls):
-            earlier.add(call["entry_id"])
-            for precedence, names in told[call["entry_id"]]:
-                changes.offer(Key(call["event_date"], call["entry_id"]), call, precedence, names)
+            key = Key(call["event_date"], call["entry_id"])
+            if key not in changes.retired:
+                earlier.add(key.entry_id)
+                for precedence, names in told[key.entry_id]:
+                    changes.offer(key, call, precedence, names)
     return sorted(earlier)
 
 
