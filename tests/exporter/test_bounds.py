@@ -262,6 +262,42 @@ def test_a_full_disk_holds_rows_in_memory_until_there_is_room(
     assert counted(ledger) == {"rows_lost": lost}
 
 
+def test_a_full_disk_is_emptied_by_shipping_and_told_while_it_is_full(
+    tmp_path: Path, ledger: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A torn segment cannot be mended, refused rows cannot be put aside, counts cannot be saved: the rest goes on."""
+    sealed(tmp_path, bad(20), *(row(number) for number in range(20)))
+    (tmp_path / "journal" / "host-1-1-1.open").write_bytes(row(21) + row(22)[:30])
+    monkeypatch.setattr(journal_module, "HELD_BYTES", 5 * len(row(100)))
+    to = ledger.endpoint
+    shipper = Shipper(tmp_path, f"http://{to.username}:{to.password}@127.0.0.1:{to.port}/{to.database}", 0.02)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        patched.setattr(journal_module, "_append", full)
+        patched.setattr(health, "write_private", full)
+        for number in range(100, 110):
+            shipper.append(row(number))
+        assert wait(lambda: len(stored(ledger)) == 20)
+        assert wait(lambda: counted(ledger) == {"rows_lost": 5})  # from memory
+        failing = [f"cannot {doing} the journal" for doing in ("mend", "ship")]
+        assert wait(lambda: all(text in caplog.text for text in failing))
+        tries: list[bool] = []
+        real = shipper._ship
+        patched.setattr(shipper, "_ship", lambda last: tries.append(last) or real(last))
+        assert wait(lambda: len(tries) >= 10)
+        for text in failing:
+            assert caplog.text.count(text) == 1
+    shipper.append(row(99))
+    assert wait(lambda: len(stored(ledger)) == 27)
+    assert wait(lambda: pending(tmp_path).rejected_rows == 1)
+    assert stored(ledger) == ids(*range(20), 21, 99, *range(100, 105))
+    shipper.close()
+
+
 # ---- syncing
 
 

@@ -60,29 +60,30 @@ def deliver(client: Client, paths: Iterable[Path], deadline: float = math.inf) -
     Raises:
         SchemaError: some blocks need a newer schema; they wait, the others are delivered.
         ClickHouseError: ClickHouse is not reached, or takes nothing now.
+        OSError: a file cannot be read or deleted, or refused rows not be put aside; the other blocks are delivered.
     """
     blocks = rows = waiting = rejected = 0
-    behind: SchemaError | None = None
+    trouble: SchemaError | OSError | None = None
     for path in paths:
-        with locked(path) as descriptor:
-            if descriptor is None:
-                waiting += path.exists()
-                continue
-            block = read(descriptor)
-            try:
+        try:
+            with locked(path) as descriptor:
+                if descriptor is None:
+                    waiting += path.exists()
+                    continue
+                block = read(descriptor)
                 refused = _insert(client, block, deadline) if block else []
-            except SchemaError as error:
-                behind = error
-                continue
-            if refused:
-                _put_aside(path, block, refused)
-            path.unlink()
-            rejected += len(refused)
-            taken = block.count(b"\n") - len(refused)
-            rows += taken
-            blocks += taken > 0
-    if behind is not None:
-        raise behind
+                if refused:
+                    _put_aside(path, block, refused)
+                path.unlink()
+        except (SchemaError, OSError) as error:
+            trouble = error
+            continue
+        rejected += len(refused)
+        taken = block.count(b"\n") - len(refused)
+        rows += taken
+        blocks += taken > 0
+    if trouble is not None:
+        raise trouble
     return Loaded(blocks, rows, waiting, rejected)
 
 

@@ -405,19 +405,25 @@ def adopt(folder: Path) -> list[str]:
     """Seal the segments of dead processes; the names of the new blocks.
 
     Raises:
-        OSError: a file cannot be read or renamed.
+        OSError: a file cannot be read, mended or renamed; all others are sealed.
     """
     names = []
+    trouble: OSError | None = None
     for path in [*folder.glob("*.open"), *folder.glob("*.new")]:
-        with locked(path) as descriptor:
-            if descriptor is None:
-                continue
-            if path.suffix == ".new":  # nothing is written to a file before it has its name
-                path.unlink()
-                continue
-            name = _seal(path, descriptor, check=True)
-            if name is not None:
-                names.append(name)
+        try:
+            with locked(path) as descriptor:
+                if descriptor is None:
+                    continue
+                if path.suffix == ".new":  # nothing is written to a file before it has its name
+                    path.unlink()
+                    continue
+                name = _seal(path, descriptor, check=True)
+                if name is not None:
+                    names.append(name)
+        except OSError as error:
+            trouble = error
+    if trouble is not None:
+        raise trouble
     return names
 
 

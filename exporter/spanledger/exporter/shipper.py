@@ -106,11 +106,13 @@ def load_journal(
     if not os.path.lexists(folder):
         return Loaded()
     private_folder(folder)
-    adopt(folder)
     try:
-        loaded = deliver(client, through(blocks(folder)))
-    finally:
-        deliver_health(client, folder)
+        adopt(folder)
+    finally:  # what can be loaded makes room for what could not be mended
+        try:
+            loaded = deliver(client, through(blocks(folder)))
+        finally:
+            deliver_health(client, folder)
     writing = sum(1 for path in folder.glob("*.open") if _length(path))
     return Loaded(loaded.blocks, loaded.rows, loaded.waiting + writing, loaded.rejected)
 
@@ -223,7 +225,7 @@ class Shipper:
         self._failures = 0
         self._retry_at = 0.0
         self._bound_at = 0.0
-        self._disk_failed = False
+        self._disk_failed: set[str] = set()
 
     def append(self, rows: bytes) -> None:
         """Record whole JSON lines; never raises for a failing disk."""
@@ -334,6 +336,8 @@ class Shipper:
             self.journal.health.save()
         except OSError as error:
             self._disk_trouble("write", error)
+        else:
+            self._disk_failed.discard("write")
 
     def _seal(self, last: bool) -> None:
         try:
@@ -341,17 +345,20 @@ class Shipper:
         except OSError as error:
             self._disk_trouble("seal", error)
         else:
-            self._disk_failed = False
+            self._disk_failed.discard("seal")
 
     def _disk_trouble(self, doing: str, error: OSError) -> None:
-        if not self._disk_failed:
+        if doing not in self._disk_failed:
+            self._disk_failed.add(doing)
             logger.error("spanledger: cannot %s the journal in %s: %s", doing, self.journal.folder, error)
-        self._disk_failed = True
 
     def _bound(self) -> None:
         try:
             dropped = bound(self.journal.folder, self._max_bytes, self._max_age_s)
         except FileNotFoundError:  # nothing was written yet
+            return
+        except OSError as error:
+            self._disk_trouble("tidy", error)
             return
         if dropped:
             logger.error(
@@ -374,9 +381,13 @@ class Shipper:
         from spanledger.exporter.migrate import open_ledger
 
         folder = self.journal.folder
-        adopt(folder)
+        try:
+            adopt(folder)
+            self._disk_failed.discard("mend")
+        except OSError as error:  # a full disk mends nothing; what is shipped makes room
+            self._disk_trouble("mend", error)
         waiting = blocks(folder)
-        if not waiting and not any(folder.glob("*.health")):
+        if not waiting and not any(folder.glob("*.health")) and not self.journal.health.changed:
             return
         patience = self._exit_deadline - time.monotonic() if last else EXIT_S
         if patience <= 0:
@@ -385,11 +396,17 @@ class Shipper:
             if self._client is None:
                 self._client = open_ledger(self._url, patience, _ANSWER_S, current=False)
                 self._say_behind(self._client.behind)
-            loaded = deliver(self._client, waiting, self._exit_deadline if last else math.inf)
-            deliver_health(self._client, folder)
+            try:
+                loaded = deliver(self._client, waiting, self._exit_deadline if last else math.inf)
+            finally:
+                deliver_health(self._client, folder)
         except (ClickHouseError, UrlError) as error:
             self._went_down(error)
             return
+        except OSError as error:
+            self._disk_trouble("ship", error)
+            return
+        self._disk_failed.discard("ship")
         self._failures = 0
         self._forget_delivered()
         if self._down is not None:
