@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SDKS := .venv-sdks
 
-.PHONY: demo test e2e test-litellm drift fuzz chaos lint types docs bench clean
+.PHONY: demo test e2e test-litellm drift frameworks fuzz chaos lint types docs bench clean
 
 demo: $(INSTALLED)  ## Example program against a stand-in of the providers, and its cost by model
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
@@ -21,6 +21,9 @@ test-litellm: $(INSTALLED)  ## litellm's tests, in an environment of their own: 
 
 drift: $(INSTALLED)  ## Each SDK's tests with its oldest and its newest version, each in an environment of its own
 	scripts/check-sdk-drift --jobs 2
+
+frameworks: $(INSTALLED)  ## Frameworks with our instrumentation, others' and both: one bill a call; some minutes
+	scripts/check-frameworks
 
 e2e: $(INSTALLED)  ## Real OpenTelemetry Collector, Jaeger and Node.js programs; needs Go, and builds them once
 	@set -e; for each in otelcol jaeger docker-compose; do e2e/build.sh $$each >/dev/null; done
