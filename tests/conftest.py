@@ -51,8 +51,8 @@ def ledger(clickhouse: EmbeddedClickHouse) -> Iterator[Client]:
         "ledger_marks",
         "spanledger_health",
         "budget_alerts",
-        "llm_calls_hourly",
-        "rollup_days",
+        "llm_calls_rollup",
+        "rollup_dates",
     ):
         client.command(f"TRUNCATE TABLE {table}")
     yield client

@@ -1,10 +1,11 @@
-"""The rollup: what the calls of each hour add up to, by all dimensions that have few values.
+"""The rollup: what the calls of each hour or day add up to, by dimensions that are often asked for.
 
 It is made a date at a time (`event_date`, which every version of a row keeps), from `llm_calls FINAL`, once nothing
 has come for the date for a while. A date that has rows since then is *not covered*: it is read from `llm_calls` itself
 until it is made anew. So answers are exact whatever comes, however late.
 
-Each making of a date is a partition of its own, and `rollup_days` says which one stands: one row replaces a date whole.
+Each making of a date is a partition of its own, and `rollup_dates` says which one stands: one row replaces a date
+whole.
 """
 
 from __future__ import annotations
@@ -14,36 +15,58 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
 from spanledger.exporter.client import Client
 from spanledger.exporter.measures import MEASURES
-from spanledger.exporter.queries import DIMENSIONS
+from spanledger.exporter.queries import SNAPSHOT, expression
 
-HOURLY: Final = (
-    "provider",
-    "operation",
-    "model",
-    "service",
-    "environment",
-    "tenant",
-    "feature",
-    "prompt",
-    "agent",
-    "key",
-    "tier",
-    "status",
-    "error",
-    "price_status",
-    "usage_status",
-    "currency",
+
+class Grain(NamedTuple):
+    """Dimensions that sums are kept by.
+
+    Attributes:
+        hours: length of a slot; one of 24 is a day of UTC.
+    """
+
+    name: str
+    dimensions: frozenset[str]
+    hours: int = 1
+
+
+GRAINS: Final = (
+    Grain(
+        "model",
+        frozenset(
+            [
+                "provider",
+                "operation",
+                "model",
+                "tier",
+                "environment",
+                "status",
+                "error",
+                "price_status",
+                "usage_status",
+                "currency",
+            ]
+        )
+        | {SNAPSHOT},
+    ),
+    Grain("tenant", frozenset(("tenant", "environment", "status"))),
+    Grain("feature", frozenset(("feature", "service", "prompt", "agent", "environment", "status"))),
+    Grain("key", frozenset(("key", "provider", "environment", "status"))),
+    Grain("user", frozenset(("user", "tenant", "environment")), hours=24),
+    Grain("model, key", frozenset(("model", "provider", "key", "environment", "status"))),
+    Grain("model, tenant", frozenset(("model", "provider", "tenant", "environment", "status"))),
+    Grain("model, feature", frozenset(("model", "provider", "feature", "service", "environment", "status"))),
 )
-"""Dimensions that the rollup has; `user` too, in rows of its own."""
+"""From few rows to many. Questions beyond all of them are asked of `llm_calls`."""
 
 LATE_S = 60
 """ClickHouse stamps a row before it shows it: a row may appear so many seconds after its `ingested_at`."""
 
-_FRESH = "ingested_at >= (SELECT max(at) FROM ledger_marks WHERE name = 'rolled_up') - {late:UInt32}"
+_FRESH = "ingested_at >= (SELECT max(at) FROM ledger_marks WHERE name = 'rollup') - {late:UInt32}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +107,7 @@ def rolled_up(client: Client) -> Covered:
         " SELECT groupArrayIf((event_date, generation), last < made_at - {late:UInt32}),"
         " concat(toString((SELECT (count(), max(last), sum(number)) FROM fresh)), ' ',"
         "  toString((SELECT count() FROM llm_calls)), ' ', toString(sum(cityHash64(event_date, generation))))"
-        " FROM rollup_days FINAL LEFT JOIN fresh USING event_date",
+        " FROM rollup_dates FINAL LEFT JOIN fresh USING event_date",
         {"late": LATE_S},
     )
     pairs, state = found.rows[0]
@@ -107,7 +130,7 @@ def roll_up(client: Client, quiet_s: float = LATE_S, seconds: float = 2.0) -> Ro
         "SELECT event_date, toString(min(ingested_at)),"
         "  any(generation) != 0 AND max(ingested_at) < max(made_at) - {late:UInt32},"
         "  max(ingested_at) <= now64(3, 'UTC') - toIntervalMillisecond({quiet:UInt64})"
-        f" FROM llm_calls LEFT JOIN (SELECT * FROM rollup_days FINAL) AS made USING event_date WHERE {_FRESH}"
+        f" FROM llm_calls LEFT JOIN (SELECT * FROM rollup_dates FINAL) AS made USING event_date WHERE {_FRESH}"
         " GROUP BY event_date ORDER BY event_date DESC",
         {"late": LATE_S, "quiet": int(quiet_s * 1000)},
     ).rows
@@ -123,7 +146,7 @@ def roll_up(client: Client, quiet_s: float = LATE_S, seconds: float = 2.0) -> Ro
             waiting.append(str(first))
     if fresh:
         client.command(
-            "INSERT INTO ledger_marks (name, at) VALUES ('rolled_up', toDateTime64({at:String}, 3, 'UTC'))",
+            "INSERT INTO ledger_marks (name, at) VALUES ('rollup', toDateTime64({at:String}, 3, 'UTC'))",
             {"at": min([now, *waiting])},
             {"async_insert": 0},
         )
@@ -135,22 +158,23 @@ def roll_up(client: Client, quiet_s: float = LATE_S, seconds: float = 2.0) -> Ro
 def _make(client: Client, day: date) -> None:
     generation = time.time_ns() // 10**6 << 20 | secrets.randbits(20)
     made_at = client.query("SELECT toString(now64(3, 'UTC'))").rows[0][0]
-    names = ("event_date", "generation", "by_user", "hour", *HOURLY, "user", "base_currency", "price_snapshot")
-    columns = ", ".join(f"`{name}`" for name in (*names, *(measure.name for measure in MEASURES)))
-    dimensions = ", ".join(f"{DIMENSIONS[name]} AS d_{name}" for name in HOURLY)
-    groups = ", ".join(f"d_{name}" for name in HOURLY)
+    measures = ", ".join(measure.name for measure in MEASURES)
+    sums = ", ".join(measure.of_calls for measure in MEASURES)
+    for grain in GRAINS:
+        names = sorted(grain.dimensions)
+        columns = ", ".join(f"`{name}`" for name in names)
+        dimensions = ", ".join(f"{expression(name, {})} AS d_{name}" for name in names)
+        client.command(
+            f"INSERT INTO llm_calls_rollup (event_date, generation, grain, slot, {columns}, base_currency, {measures})"
+            " SELECT {day:Date}, {generation:UInt64}, {grain:String},"
+            f" toStartOfInterval(toDateTime(start_time, 'UTC'), INTERVAL {grain.hours} HOUR) AS d_slot, {dimensions},"
+            f" base_currency, {sums} FROM llm_calls FINAL WHERE event_date = {{day:Date}}"
+            f" GROUP BY d_slot, {', '.join(f'd_{name}' for name in names)}, base_currency",
+            {"generation": generation, "day": str(day), "grain": grain.name},
+            {"async_insert": 0, "max_partitions_per_insert_block": 0},
+        )
     client.command(
-        f"INSERT INTO llm_calls_hourly ({columns})"
-        f" SELECT event_date, {{generation:UInt64}}, by_user, toStartOfHour(toDateTime(start_time, 'UTC')) AS d_hour,"
-        f" {dimensions}, if(by_user, user_id, '') AS d_user, base_currency, price_snapshot,"
-        f" {', '.join(measure.of_calls for measure in MEASURES)}"
-        " FROM (SELECT *, arrayJoin([0, 1]) AS by_user FROM llm_calls FINAL WHERE event_date = {day:Date})"
-        f" GROUP BY event_date, by_user, d_hour, {groups}, d_user, base_currency, price_snapshot",
-        {"generation": generation, "day": str(day)},
-        {"async_insert": 0, "max_partitions_per_insert_block": 0},
-    )
-    client.command(
-        "INSERT INTO rollup_days (event_date, generation, made_at)"
+        "INSERT INTO rollup_dates (event_date, generation, made_at)"
         " VALUES ({day:Date}, {generation:UInt64}, toDateTime64({made_at:String}, 3, 'UTC'))",
         {"generation": generation, "day": str(day), "made_at": made_at},
         {"async_insert": 0},
@@ -160,10 +184,10 @@ def _make(client: Client, day: date) -> None:
 def _forget(client: Client) -> None:
     """Drop what stood for a date before; not what a query that runs just now may still read."""
     found = client.query(
-        "SELECT DISTINCT event_date, generation FROM llm_calls_hourly"
-        " LEFT JOIN (SELECT event_date, generation AS stands, made_at FROM rollup_days FINAL) AS made USING event_date"
+        "SELECT DISTINCT event_date, generation FROM llm_calls_rollup"
+        " LEFT JOIN (SELECT event_date, generation AS stands, made_at FROM rollup_dates FINAL) AS made USING event_date"
         " WHERE generation < stands AND made_at < now64(3, 'UTC') - {late:UInt32}",
         {"late": LATE_S},
     )
     for day, generation in found.rows:
-        client.command(f"ALTER TABLE llm_calls_hourly DROP PARTITION ('{day}', {int(generation)})")
+        client.command(f"ALTER TABLE llm_calls_rollup DROP PARTITION ('{day}', {int(generation)})")

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 from spanledger.exporter.client import Client
 from spanledger.exporter.measures import MEASURES, PARTS, Measure
-from spanledger.exporter.queries import SNAPSHOT, Table, bound, expression, having, within
-from spanledger.exporter.rollup import HOURLY, Covered, rolled_up
+from spanledger.exporter.queries import Table, bound, expression, having, within
+from spanledger.exporter.rollup import GRAINS, Covered, Grain, rolled_up
 
 BUCKETS: Final = {
     "hour": "toStartOfHour({at}, {zone})",
@@ -125,7 +125,8 @@ def stats(
     parameters: dict[str, Any] = {}
     if covered is None:
         covered = rolled_up(client)
-    sources = [_of_rollup(question, covered, parameters), *_of_calls(question, covered, parameters)]
+    grain = _grain(question, covered)
+    sources = [_of_rollup(question, covered, grain, parameters), *_of_calls(question, covered, grain, parameters)]
     partial = "\nUNION ALL\n".join(source for source in sources if source)
     groups = [f"by{i}" for i in range(len(question.by) + bool(question.bucket))]
     figures = ",\n  ".join(
@@ -184,45 +185,44 @@ def _order(question: Question, groups: Sequence[str]) -> str:
     return ", ".join([*first, *groups, "in_currency"])
 
 
-def _of_rollup(question: Question, covered: Covered, parameters: dict[str, Any]) -> str:
-    """The whole hours of dates that the rollup covers."""
-    if not _in_rollup(question) or not covered.generations:
+def _of_rollup(question: Question, covered: Covered, grain: Grain | None, parameters: dict[str, Any]) -> str:
+    """The whole hours, or days, of dates that the rollup covers."""
+    if grain is None:
         return ""
-    by_user = "user" in question.by or "user" in question.where
     parameters["generations"] = [(str(day), generation) for day, generation in covered.generations.items()]
     conditions = [
-        f"by_user = {int(by_user)}",
+        f"grain = {bound(grain.name, parameters)}",
         "(event_date, generation) IN {generations:Array(Tuple(Date, UInt64))}",
         *(f"`{name}` IN {bound(list(values), parameters)}" for name, values in question.where.items()),
     ]
-    first, last = _whole_hours(question)
+    first, last = _whole_slots(question, grain)
     if first is not None:
-        conditions.append(f"hour >= {bound(first, parameters)}")
+        conditions.append(f"slot >= {bound(first, parameters)}")
     if last is not None:
-        conditions.append(f"hour < {bound(last, parameters)}")
+        conditions.append(f"slot < {bound(last, parameters)}")
     return _partial(
         question,
-        "hour",
+        "slot",
         lambda name: f"`{name}`",
         [(measure.name, measure.of_sums(measure.name)) for measure in _measures(question)],
-        f"llm_calls_hourly WHERE {' AND '.join(conditions)}",
+        f"llm_calls_rollup WHERE {' AND '.join(conditions)}",
         parameters,
     )
 
 
-def _of_calls(question: Question, covered: Covered, parameters: dict[str, Any]) -> Iterator[str]:
-    """What the rollup does not have: dates that have changed, hours at both ends, and questions beyond it."""
+def _of_calls(question: Question, covered: Covered, grain: Grain | None, parameters: dict[str, Any]) -> Iterator[str]:
+    """What the rollup does not have: dates that have changed, the ends of the time asked for, and what is beyond it."""
     where = having(question.where, parameters)
     these = [*where, *within(question.since, question.until, parameters)]
-    if not _in_rollup(question) or not covered.generations:
+    if grain is None:
         yield _live(question, these, parameters)
         return
     parameters["covered"] = [str(day) for day in covered.generations]
     yield _live(question, ["event_date NOT IN {covered:Array(Date)}", *these], parameters)
-    for edge in _edges(question):
-        hour = bound(edge[0].replace(minute=0, second=0, microsecond=0), parameters)
+    for edge in _edges(question, grain):
         dates = (
-            f"event_date IN (SELECT event_date FROM llm_calls_hourly WHERE by_user = 0 AND hour = {hour}"
+            f"event_date IN (SELECT event_date FROM llm_calls_rollup WHERE grain = {bound(grain.name, parameters)}"
+            f" AND slot = {bound(_floor(edge[0], grain), parameters)}"
             " AND (event_date, generation) IN {generations:Array(Tuple(Date, UInt64))})"
         )
         yield _live(question, [dates, *where, *within(*edge, parameters)], parameters)
@@ -264,9 +264,22 @@ def _measures(question: Question) -> list[Measure]:
     return [measure for measure in MEASURES if question.parts or measure.name not in PARTS]
 
 
-def _in_rollup(question: Question) -> bool:
+def _grain(question: Question, covered: Covered) -> Grain | None:
+    """The smallest that has all that is asked for; None where none has, or nothing is covered."""
+    if not covered.generations:
+        return None
     names = {*question.by, *question.where}
-    return names <= {*HOURLY, "user", SNAPSHOT} and (question.bucket is None or _whole_offsets(question.time_zone))
+    for grain in GRAINS:
+        if names <= grain.dimensions and (question.bucket is None or _fits(question.bucket, question.time_zone, grain)):
+            return grain
+    return None
+
+
+def _fits(bucket: str, time_zone: str, grain: Grain) -> bool:
+    """Whether buckets begin where slots do."""
+    if grain.hours == 1:
+        return _whole_offsets(time_zone)
+    return bucket != "hour" and time_zone == "UTC"
 
 
 @lru_cache(maxsize=64)
@@ -280,18 +293,18 @@ def _whole_offsets(time_zone: str) -> bool:
 _HOUR = timedelta(hours=1)
 
 
-def _whole_hours(question: Question) -> tuple[datetime | None, datetime | None]:
-    """The first whole hour of the span of time that is asked for, and the one after its last."""
+def _whole_slots(question: Question, grain: Grain) -> tuple[datetime | None, datetime | None]:
+    """The first whole slot of the time that is asked for, and the one after its last."""
     since, until = question.since, question.until
-    first = None if since is None else _hour(since + _HOUR - timedelta(microseconds=1))
-    return first, None if until is None else _hour(until)
+    first = None if since is None else _ceiling(since, grain)
+    return first, None if until is None else _floor(until, grain)
 
 
-def _edges(question: Question) -> list[tuple[datetime, datetime]]:
-    """The parts of hours at both ends."""
+def _edges(question: Question, grain: Grain) -> list[tuple[datetime, datetime]]:
+    """The parts of slots at both ends."""
     since, until = question.since, question.until
-    first, last = _whole_hours(question)
-    if since is not None and until is not None and _hour(since) == _hour(until):
+    first, last = _whole_slots(question, grain)
+    if since is not None and until is not None and _floor(since, grain) == _floor(until, grain):
         return [(since, until)] if since < until else []
     edges = []
     if since is not None and first is not None and since < first:
@@ -301,5 +314,11 @@ def _edges(question: Question) -> list[tuple[datetime, datetime]]:
     return edges
 
 
-def _hour(at: datetime) -> datetime:
-    return at.replace(minute=0, second=0, microsecond=0)
+def _floor(at: datetime, grain: Grain) -> datetime:
+    at = at.astimezone(timezone.utc).replace(minute=0, second=0, microsecond=0)
+    return at.replace(hour=0) if grain.hours == 24 else at
+
+
+def _ceiling(at: datetime, grain: Grain) -> datetime:
+    floor = _floor(at, grain)
+    return floor if floor == at else floor + grain.hours * _HOUR

@@ -1,10 +1,10 @@
--- Sums by hour of the dates that have not changed since; rollup_days says which partition stands for a date.
-CREATE TABLE IF NOT EXISTS {database}.llm_calls_hourly {on_cluster}
+-- Sums by hour or day of the dates that have not changed since; rollup_dates says which partition stands for a date.
+CREATE TABLE IF NOT EXISTS {database}.llm_calls_rollup {on_cluster}
 (
     event_date           Date,
     generation           UInt64,
-    by_user              UInt8,
-    hour                 DateTime('UTC'),
+    grain                LowCardinality(String),
+    slot                 DateTime('UTC'),
 
     provider             LowCardinality(String),
     operation            LowCardinality(String),
@@ -57,10 +57,10 @@ CREATE TABLE IF NOT EXISTS {database}.llm_calls_hourly {on_cluster}
 )
 ENGINE = {engine}MergeTree
 PARTITION BY (event_date, generation)
-ORDER BY (by_user, user, hour, provider, model)
+ORDER BY (grain, user, slot, model, tenant)
 SETTINGS non_replicated_deduplication_window = 1000;
 
-CREATE TABLE IF NOT EXISTS {database}.rollup_days {on_cluster}
+CREATE TABLE IF NOT EXISTS {database}.rollup_dates {on_cluster}
 (
     event_date Date,
     generation UInt64,
