@@ -46,7 +46,11 @@ _NAMED = (
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic|digest)\s+[\w.~+/=-]{6,}"), r"\1 " + _MASK),
     (
-        re.compile(r"(?i)\b(" + _NAMED + r"[\"']?\s*[:=]\s*[\"']?)(?!\s)(?:bearer\s+|basic\s+)?[^\s\"',;&}]+"),
+        re.compile(
+            r"(?i)\b("
+            + _NAMED
+            + r"[\"']?(?: provided| given| used)?\s*[:=]\s*[\"']?)(?!\s)(?:bearer\s+|basic\s+)?[^\s\"',;&}]+"
+        ),
         r"\1" + _MASK,
     ),
     (re.compile(r"(?i)([?&](?:key|sig|auth|code)=)[^\s\"'&]+"), r"\1" + _MASK),
@@ -77,8 +81,9 @@ _QUOTED = re.compile(
     r"""(?<!\w)(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.|'(?=\w))*'?|`[^`]*`?|“[^”]*”?|«[^»]*»?)""", re.DOTALL
 )
 _SPACE = re.compile(r"\s")
-_WORD = re.compile(r"\S+")
-_EDGES = ".,;:!?()[]{}<>\"'`“”«»"
+_BETWEEN = ".,;:!?()[]{}<>\"'`“”«»=|/\\*&"
+_WORD = re.compile(f"[^\\s{re.escape(_BETWEEN)}]+")
+_BETWEEN_AS_SPACE = str.maketrans(dict.fromkeys(_BETWEEN, " "))
 
 _SHORT_FIELDS = frozenset({"model", "modelId", "role", "type"})
 """Fields of a request that an error may name."""
@@ -116,14 +121,12 @@ def _without_words_of(message: str, request: Any) -> str:
     texts = list(_texts(request))
     if not texts:
         return message
-    whole = {each.strip(_EDGES).lower() for each in texts if len(each) <= _MAX_QUOTED}
-    content = f" {' '.join(' '.join(texts).lower().split())} "
+    whole = {each.strip(_BETWEEN).lower() for each in texts if len(each) <= _MAX_QUOTED}
+    content = f" {' '.join(' '.join(texts).translate(_BETWEEN_AS_SPACE).lower().split())} "
     found = list(_WORD.finditer(message))
-    words = [match.group().strip(_EDGES).lower() for match in found]
+    words = [match.group().lower() for match in found]
     gone: set[int] = set()
     for place, word in enumerate(words):
-        if not word or word == _MASK:
-            continue
         run = " ".join(words[place : place + _RUN])
         if run.count(" ") == _RUN - 1 and run in content:
             gone.update(range(place, place + _RUN))

@@ -105,10 +105,9 @@ def test_a_request_is_stored_as_it_was_sent_though_the_program_changes_it(
 
 
 def test_another_sdk(provider: Provider, spans: Spans, folder: Path) -> None:
-    provider.say(
-        Answer({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-opus-4-8",
-                "stop_reason": "end_turn", "content": [{"type": "text", "text": "Marty"}], "usage": {"input_tokens": 3, "output_tokens": 2}})
-    )  # fmt: skip
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-opus-4-8"}
+    said = {"content": [{"type": "text", "text": "Marty"}], "stop_reason": "end_turn"}
+    provider.say(Answer(message | said | {"usage": {"input_tokens": 3, "output_tokens": 2}}))
     anthropic.Anthropic(base_url=provider.url, api_key="sk-ant-test").messages.create(
         model="claude-opus-4-8", max_tokens=9, messages=[{"role": "user", "content": "a zebra's name"}]
     )

@@ -111,7 +111,7 @@ class Tally:
             return value
         number = count(value)
         if number is None:
-            self.reasons.append(f"{name} is not a count")
+            self.reasons.append(f"{kept.field(name)} is not a count")
         return number
 
     def first(self, source: Mapping[str, Any], names: Collection[str]) -> int | None:

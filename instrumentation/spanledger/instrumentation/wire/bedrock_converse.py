@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from spanledger import kept
 from spanledger.instrumentation.wire import cache_ttl, sse
 from spanledger.instrumentation.wire.reading import Reading
 from spanledger.pricing.counts import Tally, mapping, sequence, text
@@ -98,7 +99,7 @@ def guardrail_units(tally: Tally, trace: object, depth: int = 0) -> None:
         units = mapping(mapping(trace.get("invocationMetrics")).get("usage"))
         for name, number in units.items():
             if type(number) is int or type(number) is float:
-                _add_units(tally, f"guardrail.{name}", tally.count(units, name))
+                _add_units(tally, f"guardrail.{kept.field(name)}", tally.count(units, name))
         for part in trace.values():
             guardrail_units(tally, part, depth + 1)
     elif isinstance(trace, list):
