@@ -91,10 +91,14 @@ class Watch:
             internal_error("reading a stream")
         if self._hidden is None:
             return data
-        if one_line and not self._hidden:
-            visible = plain.replace(_NO_USAGE, b"")
-            return visible if len(visible) < len(plain) else _visible(plain)
-        return self._without_usage(plain)
+        try:
+            if one_line and not self._hidden:
+                visible = plain.replace(_NO_USAGE, b"")
+                return visible if len(visible) < len(plain) else _visible(plain)
+            return self._without_usage(plain)
+        except Exception:
+            internal_error("hiding usage")
+            return plain
 
     def _read(self, data: bytes) -> None:
         if self.call.ended:

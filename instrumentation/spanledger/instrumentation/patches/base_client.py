@@ -32,7 +32,7 @@ from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.stream import BodyReader, Watch, tap
 from spanledger.instrumentation.wire import batch_endpoints
 from spanledger.instrumentation.wire.endpoints import Endpoint, find
-from spanledger.instrumentation.wire.reading import Reading
+from spanledger.instrumentation.wire.reading import Reading, StreamReader
 from spanledger.pricing.book import default_book
 from spanledger.pricing.names import canonical_provider
 from spanledger.settings import Settings, settings
@@ -56,13 +56,21 @@ class Server(NamedTuple):
 class InFlight:
     """What the hooks tell one another of one call."""
 
-    __slots__ = ("body", "call", "endpoint", "hide_usage", "request", "response", "streamed")
+    __slots__ = ("body", "call", "endpoint", "hide_usage", "reader", "request", "response", "streamed")
 
-    def __init__(self, call: CallSpan, endpoint: Endpoint, request: Mapping[str, Any], hide_usage: bool) -> None:
+    def __init__(
+        self,
+        call: CallSpan,
+        endpoint: Endpoint,
+        request: Mapping[str, Any],
+        hide_usage: bool,
+        reader: StreamReader | None,
+    ) -> None:
         self.call = call
         self.endpoint = endpoint
         self.request = request
         self.hide_usage = hide_usage
+        self.reader = reader
         self.response: Any = None
         self.body: Any = None
         self.streamed = False
@@ -165,6 +173,7 @@ class Patch:
         """Start the span of a billable call, or watch one about batches; None for any other request."""
         if not self._active:
             return None, options
+        given = options
         try:
             endpoint = find(self._sdk.wire, options.method, options.url)
             target = None
@@ -184,8 +193,9 @@ class Patch:
             assert endpoint is not None
             request = _request_body(options)
             stream = bool(args[0] if args else kwargs.get("stream"))
-            hide_usage = False
+            hide_usage, reader = False, None
             if stream and _may_ask_usage(server.host, options, request):
+                reader = endpoint.stream_reader(request)  # before the provider is asked for what must be hidden
                 options = _asking_usage(options)
                 hide_usage = True
             pending = background.pending_of(options.url) if endpoint.poll else None
@@ -208,10 +218,10 @@ class Patch:
                 start_ns=None if pending is None else pending.start_ns,
             )
             call.sending(request)
-            return InFlight(call, endpoint, request, hide_usage), options
+            return InFlight(call, endpoint, request, hide_usage, reader), options
         except Exception:
             internal_error("starting a span")
-            return None, options
+            return None, given
 
     def _server(self, client: Any, now: Settings) -> Server:
         """Whom `client` calls; kept with the client for as long as its base URL and the settings stay."""
@@ -266,9 +276,15 @@ def _asking_usage(options: Any) -> Any:
 def _enter(flight: InFlight | batch.Fetch) -> tuple[Any, Any]:
     if isinstance(flight, batch.Fetch):
         return None, _current.set(flight)
-    call = flight.call
-    context = trace.set_span_in_context(call.span, without_baggage(call.context) if call.context else call.context)
-    return attach(context), _current.set(flight)
+    token = None
+    try:
+        call = flight.call
+        token = attach(
+            trace.set_span_in_context(call.span, without_baggage(call.context) if call.context else call.context)
+        )
+    except Exception:
+        internal_error("entering a span")
+    return token, _current.set(flight)
 
 
 def _leave(tokens: tuple[Any, Any]) -> None:
@@ -300,7 +316,7 @@ def _watch(flight: InFlight, response: Any, sse: bool) -> None:
     poll = endpoint.poll
     content_type = response.headers.get("content-type", "")
     if sse or content_type.startswith(("text/event-stream", "application/vnd.amazon.eventstream")):
-        reader: Any = endpoint.stream_reader(request)
+        reader: Any = flight.reader or endpoint.stream_reader(request)
     elif "json" in content_type:
         reader = BodyReader(lambda body: _read(endpoint, body, request))
     else:
