@@ -23,7 +23,6 @@ from pathlib import Path
 
 from spanledger.exporter import health, owner
 from spanledger.exporter.private import home_folder, private_folder
-from spanledger.pricing import handoff
 
 logger = logging.getLogger("spanledger")
 
@@ -135,6 +134,8 @@ class Journal:
         """
         if self._slow and not self._always and _in_event_loop():
             self._hold(lines)
+            from spanledger.pricing import handoff  # loaded where there are rows, and not before
+
             handoff.write_held = self.write_held
             handoff.held += 1  # the call awaits it
             self._wake()
