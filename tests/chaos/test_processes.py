@@ -227,3 +227,34 @@ def test_ways_to_end(way: str, home: Path, clickhouse: EmbeddedClickHouse, ledge
     told(outcome)
     assert outcome.good, outcome
     assert outcome.unseen <= (way == "a daemon thread at work"), outcome
+
+
+@pytest.mark.parametrize(
+    ("way", "keeps"),
+    [
+        ("returns", True),
+        ("SIGTERM, handled", True),
+        ("SIGINT", True),
+        ("an exception", True),
+        ("SIGTERM", False),
+        ("os._exit", False),
+        ("20 000 spans at once", False),
+    ],
+)
+def test_what_the_exporter_behind_a_batch_processor_keeps(
+    way: str, keeps: bool, home: Path, ledger: Client, told: Callable[[str], None]
+) -> None:
+    """The limits that `docs/reliability.md` tells."""
+    subprocess.run(
+        [sys.executable, "-m", "tests.chaos.programs.ends", way],
+        cwd=ROOT,
+        env=environment(home, EXPORTER_MODE="1"),
+        capture_output=True,
+        timeout=120,
+    )
+    load_journal(home, ledger)
+    had = witnessed(home / "witness")
+    outcome = kills.compared(way, 1, had, ledger)
+    told(f"exporter behind a batch processor, {way}: {outcome.survived} of {len(had)} calls kept")
+    assert outcome.doubled == 0
+    assert (outcome.lost == 0) is keeps, outcome

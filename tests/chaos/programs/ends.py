@@ -7,13 +7,16 @@ import os
 import signal
 import sys
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from spanledger.exporter import flush
 from spanledger.exporter.install import install
+from spanledger.exporter.spans import LedgerSpanExporter
 from spanledger.instrumentation import OpenAIInstrumentor
 from tests.chaos import traffic
 
@@ -22,12 +25,23 @@ HOME = Path(os.environ["SPANLEDGER_HOME"])
 
 def main(way: str) -> None:
     provider = TracerProvider()
-    install(provider)
+    if "EXPORTER_MODE" in os.environ:
+        provider.add_span_processor(BatchSpanProcessor(LedgerSpanExporter()))
+    else:
+        install(provider)
     OpenAIInstrumentor().instrument(tracer_provider=provider)
     of, witness = traffic.client(), traffic.Witness(HOME / "witness")
     for _ in range(3):
         traffic.plain(of, witness)
         traffic.stream(of, witness)
+    if way == "20 000 spans at once":
+        tracer = provider.get_tracer("spanledger.openai")
+        attributes = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}
+        for _ in range(20_000):
+            response_id = f"chatcmpl-{uuid.uuid4().hex}"
+            tracer.start_span("chat", attributes=attributes | {"gen_ai.response.id": response_id}).end()
+            witness.saw(response_id)
+        return
     if way == "returns":
         return
     if way == "os._exit after a flush":
