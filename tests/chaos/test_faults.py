@@ -206,7 +206,7 @@ def test_without_fail_open_no_call_goes_unlogged(
             before = instrumented()
             with code.failing("RuntimeError"):
                 what = got(work)
-            if what == ("RuntimeError", [INJECTED]):
+            if what[0] not in ("result", plain[name][0]):  # the SDK may raise another error on top
                 raised += 1
             elif instrumented() == before:
                 unlogged.append(f"{code}: {name}: {what}")

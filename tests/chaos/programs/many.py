@@ -35,8 +35,8 @@ def main(calls: int, streams: int) -> None:
     instrumentor.instrument(tracer_provider=provider)
     of = traffic.client()
     rss = []
-    for part in range(11):  # the first part warms up
-        for _ in range(calls // 10 if part else calls // 20):
+    for part in range(11):  # the first part warms up, until the last responses' costs are as many as are ever kept
+        for _ in range(calls // 10 if part else max(calls // 20, 1500)):
             traffic.plain(of)
         for number in range(streams // 10 if part else streams // 20):
             (traffic.stream if number % 2 else traffic.abandoned_stream)(of)
