@@ -3,7 +3,7 @@
 Each variant is a client class of its own, so that nothing is patched or unpatched while it runs; they take turns as
 `_turns.py` says.
 
-    python benchmarks/calls.py [--rounds 3000]
+    python benchmarks/calls.py [--rounds 3000] [--metrics]
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ import openai
 from _turns import Times, added, compare_chunks, take_turns
 from openai._base_client import BaseClient, SyncAPIClient
 from opentelemetry import trace
+from opentelemetry.metrics import set_meter_provider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
@@ -191,7 +194,11 @@ def compare_streams(clients: dict[str, Any], start: Callable[[Any], Any], rounds
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3000)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--metrics", action="store_true", help="with a MeterProvider that somebody reads")
+    asked = parser.parse_args()
+    rounds = asked.rounds
+    if asked.metrics:
+        set_meter_provider(MeterProvider([InMemoryMetricReader()]))
     clients = build()
     gc.freeze()
     call = compare_calls(clients, rounds)

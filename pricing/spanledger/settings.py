@@ -37,6 +37,8 @@ class Settings:
         enabled: false: no spans, rows, threads or files of ours.
         fail_open: true: an error of ours never reaches the program.
         stream_usage: `auto`: ask OpenAI's own hosts for usage in chat streams; `never`: do not.
+        metrics: `auto`: OpenTelemetry's metrics where no other instrumentation records them, and costs; `always`: both
+            anyway; `never`: neither.
         base_currency: ISO code that reports sum in.
         decimals: round each total to so many places; None: exact.
         key_pepper: secret that API key hashes are keyed with.
@@ -62,6 +64,7 @@ class Settings:
     enabled: bool = True
     fail_open: bool = True
     stream_usage: str = "auto"
+    metrics: str = "auto"
     base_currency: str = "USD"
     decimals: int | None = None
     key_pepper: str = ""
@@ -163,6 +166,9 @@ def load(environ: Mapping[str, str]) -> Settings:
     stream_usage = environ.get("SPANLEDGER_STREAM_USAGE") or section.get("stream_usage", "auto")
     if stream_usage not in ("auto", "never"):
         raise SettingsError(f"SPANLEDGER_STREAM_USAGE={stream_usage!r} is unknown: use auto or never")
+    metrics = environ.get("SPANLEDGER_METRICS") or section.get("metrics", "auto")
+    if metrics not in ("auto", "always", "never"):
+        raise SettingsError(f"SPANLEDGER_METRICS={metrics!r} is unknown: use auto, always or never")
     decimals = usage_logging.get("default_rounding_decimals")
     if decimals is not None and not (isinstance(decimals, int) and 0 <= decimals <= 18):
         raise SettingsError(f"{config}: settings.usage_logging.default_rounding_decimals is {decimals!r}: use 0 to 18")
@@ -205,6 +211,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         enabled=choose("LLM_USAGE_LOGGING_ENABLED", "enabled", True),
         fail_open=choose("LLM_USAGE_FAIL_OPEN", "fail_open", True),
         stream_usage=stream_usage,
+        metrics=metrics,
         base_currency=str(usage_logging.get("base_currency", "USD")),
         decimals=decimals,
         key_pepper=environ.get("SPANLEDGER_KEY_PEPPER") or str(keys.get("pepper") or ""),

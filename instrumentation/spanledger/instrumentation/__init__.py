@@ -28,6 +28,7 @@ class SdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
         Parameters:
             tracer_provider: the provider to take the tracer from; the global one by default.
+            meter_provider: the provider of the metrics of all SDKs; the global one by default.
 
         Raises:
             SettingsError: a setting is wrong, and `LLM_USAGE_FAIL_OPEN` is false.
@@ -38,6 +39,10 @@ class SdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         failures.fail_open = chosen.fail_open
         from spanledger.instrumentation import post_import
 
+        if (meters := kwargs.get("meter_provider")) is not None:
+            from spanledger.instrumentation import metrics
+
+            metrics.use(meters)
         post_import.patch_when_imported(self.sdk, kwargs.get("tracer_provider"))
 
     def _uninstrument(self, **_kwargs: Any) -> None:

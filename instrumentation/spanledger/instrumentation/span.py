@@ -14,6 +14,7 @@ from spanledger import attributes as names
 from spanledger import kept
 from spanledger.attribution import Attribution, current_attribution
 from spanledger.failures import internal_error
+from spanledger.instrumentation import metrics
 from spanledger.instrumentation.wire.reading import Line, Reading
 from spanledger.masking import masked
 from spanledger.pricing import handoff
@@ -50,6 +51,7 @@ class CallSpan:
         "api_key",
         "attribution",
         "captured",
+        "chunks_ns",
         "context",
         "end_ns",
         "ended",
@@ -62,6 +64,7 @@ class CallSpan:
         "request_model",
         "retries",
         "sent",
+        "server",
         "span",
         "start_ns",
     )
@@ -107,7 +110,10 @@ class CallSpan:
         self.api_key = api_key_alias or api_key_hash
         self.context = context
         self.retries = 0
+        self.server = (host, port)
         self.first_token_ns: int | None = None
+        self.chunks_ns: list[int] | None = [] if stream and metrics.instruments() is not None else None
+        """When the chunks of a stream came, ns since the epoch; None where no metrics are recorded."""
         self.ended = False
         self.priced: list[handoff.Priced] | None = None
         self.end_ns = 0
@@ -186,6 +192,12 @@ class CallSpan:
             self._end(reading, error, not_billed)
         except Exception:
             internal_error("ending a span")
+        recording = metrics.instruments()
+        if recording is not None:
+            try:
+                metrics.record(recording, self, reading, error)
+            except Exception:
+                internal_error("recording metrics")
         self.sent = self.captured = None
         self.span, self.context, self.recipients = INVALID_SPAN, _NOWHERE, ()  # `cost_of` may keep us for long
 

@@ -13,6 +13,7 @@ import os
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from time import time_ns
 from typing import Any, Protocol
 
 import orjson
@@ -75,6 +76,8 @@ class Watch:
     def piece(self, data: bytes) -> bytes:
         """Look at one piece of the body; returns what the program shall see of it."""
         plain, reader = data, self.reader
+        if (chunks := self.call.chunks_ns) is not None:
+            chunks.append(time_ns())
         one_line = False
         try:
             if self._decoder is not None:
