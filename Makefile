@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SDKS := .venv-sdks
 
-.PHONY: demo test e2e test-litellm drift frameworks fuzz chaos lint types docs bench clean
+.PHONY: demo test e2e test-litellm drift frameworks fuzz chaos lint types audit docs bench clean
 
 demo: $(INSTALLED)  ## Example program against a stand-in of the providers, and its cost by model
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
@@ -41,6 +41,9 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+audit: $(INSTALLED)  ## Known vulnerabilities of what spanledger depends on; needs access to an advisory service
+	@scripts/audit $(BIN)
 
 docs: $(INSTALLED)  ## The documentation site, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -26,6 +26,8 @@ COMMANDS = {
     "reprice": "spanledger.service.reprice_cli:reprice",
     "settle": "spanledger.service.settle_cli:settle",
     "retry": "spanledger.service.retry_cli:retry",
+    "forget": "spanledger.service.forget_cli:forget",
+    "content": "spanledger.service.content_cli:content",
     "sql": "spanledger.service.sql_cli:sql",
     "doctor": "spanledger.service.doctor_cli:doctor",
     "prices": "spanledger.service.prices_cli:prices",
