@@ -1,8 +1,8 @@
 """What a group of calls adds up to, in SQL: of single calls, of partial sums, and of everything together.
 
 Each measure is a partial sum first, of rows of `llm_calls` or of the rollup, so that both can be added. Quantiles are
-kept as histograms of bfloat16 values, whose sums do not depend on order or grouping: they are within 0.4 % of the
-exact quantile (https://clickhouse.com/docs/sql-reference/aggregate-functions/reference/quantilebfloat16).
+kept as histograms of bfloat16 values, whose sums do not depend on order or grouping: they are at most
+0.8 % below the exact quantile (https://clickhouse.com/docs/sql-reference/aggregate-functions/reference/quantilebfloat16).
 """
 
 from __future__ import annotations

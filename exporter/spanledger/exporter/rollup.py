@@ -150,7 +150,6 @@ def roll_up(client: Client, quiet_s: float = LATE_S, seconds: float = 2.0) -> Ro
             {"at": min([now, *waiting])},
             {"async_insert": 0},
         )
-    if made:
         _forget(client)
     return RolledUp(made, len(waiting))
 

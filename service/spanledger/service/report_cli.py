@@ -119,6 +119,8 @@ def filters(command: Command) -> Command:
 @filters
 @tag_option
 @click.option("--limit", type=click.IntRange(1), help="At most so many rows, the dearest first.")
+@click.option("--latency", is_flag=True, help="How long calls took, the slowest at p95 first.")
+@click.option("--savings", is_flag=True, help="What caching saved, the most first.")
 @click.option("--unpriced", is_flag=True, help="The models without a price, and the line that prices each.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
@@ -128,6 +130,8 @@ def report(
     until: datetime | None,
     tag: dict[str, str],
     limit: int | None,
+    latency: bool,
+    savings: bool,
     unpriced: bool,
     form: str,
     as_json: bool,
@@ -149,9 +153,15 @@ def report(
       spanledger report --by day --since 2026-11 --until 2026-11 --provider openai
       spanledger report --by tag:team --tenant acme --format csv
       spanledger report --unpriced
+      spanledger report --latency --since 7d
+      spanledger report --savings --by model
     """
     if unpriced:
         _unpriced(since, until, only | tag, "json" if as_json else form)
+        return
+    if latency or savings:
+        where = {name: value for name, value in only.items() if value is not None} | tag
+        _figures(by, since, until, where, limit, "json" if as_json else form, savings)
         return
     from spanledger.exporter.queries import report as ask
     from spanledger.exporter.watching import trend
@@ -177,6 +187,55 @@ def report(
         _print(by, rows, named(totals), over_time)
     else:
         click.echo("No calls" + (" match." if where or since or until else " yet."), err=True)
+
+
+def _figures(
+    by: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    where: Mapping[str, str],
+    limit: int | None,
+    form: str,
+    savings: bool,
+) -> None:
+    """How long calls took, or what caching saved."""
+    from spanledger.exporter.savings import savings as saved
+    from spanledger.exporter.stats import Question, stats
+    from spanledger.service import output
+    from spanledger.service.ledger import opened
+    from spanledger.settings import settings
+
+    question = Question(
+        by=by,
+        since=since,
+        until=until,
+        where={name: [value] for name, value in where.items()},
+        sort="-duration_p95",
+        limit=limit or 10_000,
+        parts=False,
+    )
+    rows: list[dict[str, Any]] = []
+    with opened(settings(), read_only=True) as client:
+        if savings:
+            names = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "saved", "currency", "unknown_tokens")
+            groups, totals = saved(client, question)
+            for each in groups if by else totals:
+                rows.append({**each.values, **{name: getattr(each, name) for name in names}})
+        else:
+            found = stats(client, question)
+            for group in found.groups if by else found.totals:
+                p50, p95, p99 = group.figures["duration"]
+                first = group.figures["time_to_first_token"][1]
+                figures = {"calls": group.figures["calls"], "p50_ns": p50, "p95_ns": p95, "p99_ns": p99}
+                rows.append({**group.values, **figures, "time_to_first_token_p95_ns": first})
+    if form == "json":
+        output.print_json(rows)
+    elif form == "csv":
+        output.print_csv(list(rows[0]) if rows else [], rows)
+    elif rows:
+        output.print_table(list(rows[0]), rows)
+    else:
+        click.echo("No calls match.", err=True)
 
 
 def _unpriced(since: datetime | None, until: datetime | None, where: Mapping[str, str | None], form: str) -> None:

@@ -19,7 +19,7 @@ _AMOUNT: Json = {"type": ["string", "null"], "format": "decimal", "examples": ["
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _TOKENS: Json = {"type": ["integer", "null"], "minimum": 0, "description": "null: no call of the group reported any."}
 _SHARE: Json = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
-_NS: Json = {"type": ["integer", "null"], "description": "ns, within 0.4 %; null: no such call."}
+_NS: Json = {"type": ["integer", "null"], "description": "ns, at most 0.8 % too low; null: no such call."}
 
 
 def _object(properties: Json, description: str = "") -> Json:
