@@ -414,14 +414,14 @@ class Shipper:
             logger.warning("spanledger: ClickHouse is back; %d rows that waited are there now", loaded.rows)
 
     def _went_down(self, error: Exception) -> None:
-        self._drop_client()
-        self._failures += 1
-        backoff = min(self._interval * 2.0 ** min(self._failures, 10), _MAX_BACKOFF_S)
-        self._retry_at = time.monotonic() + backoff * random.uniform(0.5, 1.0)
         state = (type(error), getattr(error, "code", None))
         if self._down != state:
             self._down = state
             logger.warning("spanledger: %s; rows wait in %s", error, self.journal.folder)
+        self._drop_client()
+        self._failures += 1
+        backoff = min(self._interval * 2.0 ** min(self._failures, 10), _MAX_BACKOFF_S)
+        self._retry_at = time.monotonic() + backoff * random.uniform(0.5, 1.0)
 
     def _say_behind(self, behind: str) -> None:
         if behind != self._behind:
