@@ -242,6 +242,7 @@ def test_a_command_gets_json(ledger: Client, tmp_path: Path) -> None:
     now = configured(b={"amount": 1, "window": "hour"})
     assert look(ledger, now, replace(ALERTS, command=(sys.executable, "-c", copy)), NOW) == []
     told = json.loads(into.read_text())
+    assert "100 % reached, 2.00 of 1.00 USD" in told["text"]
     assert (told["spent"], told["unpriced"], told["urgent"]) == ("2.000000000000000001", 1, True)
     assert told["text"].endswith("; 1 rows have no known cost")
     insert(ledger, spend(4, "1", tenant="x"))
@@ -396,6 +397,7 @@ def test_list_shows_every_budget(ledger: Client, run: Callable[..., Any]) -> Non
     insert(ledger, spend(1, "8.5", datetime.now(UTC)))
     shown = run("list")
     assert shown.exit_code == 0
+    assert "850.0 %" in shown.stdout
     assert ["tight" in shown.stdout, "over budget" in shown.stdout, "near" in shown.stdout] == [True] * 3
 
 

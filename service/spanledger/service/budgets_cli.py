@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -100,7 +99,7 @@ def _print(found: list[Spending], as_json: bool) -> None:
         click.echo("no budgets are set: settings.budgets in the configuration, see docs/budgets.md")
     else:
         rows = [_shown(each) for each in found]
-        output.print_table(list(rows[0]), rows)
+        output.print_table(list(rows[0]), rows, right=("share",))
 
 
 def _shown(each: Spending) -> dict[str, Any]:
@@ -111,7 +110,7 @@ def _shown(each: Spending) -> dict[str, Any]:
         "spent": each.spent,
         "amount": each.budget.amount,
         "currency": each.budget.currency,
-        "share_%": (each.share * 100).quantize(Decimal("0.1"), ROUND_HALF_EVEN),
+        "share": f"{each.share * 100:,.1f} %",
         "calls": each.calls,
         "unpriced": each.unpriced,
         "state": "over budget" if each.exceeded else "near" if each.crossed else "ok",

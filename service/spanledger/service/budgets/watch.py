@@ -25,6 +25,9 @@ from spanledger.settings import Settings
 logger = logging.getLogger("spanledger")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LONGEST = timedelta(days=32)
+"""No window but a rolling one is longer."""
+
 _SHARE = 20.0
 """Looks rest so many times as long as they took."""
 
@@ -67,7 +70,7 @@ def look(client: Client, now: Settings, settings: AlertSettings, at: datetime | 
     unusual = anomaly(client, now, settings, moment)
     if unusual is not None:
         events.append(_unusual(unusual))
-    told = _told(client)
+    told = _told(client, moment)
     failures: list[str] = []
     changes: list[dict[str, Any]] = []
     for channel, tell in channels(settings).items():
@@ -121,10 +124,11 @@ def _thresholds(spending: Spending) -> list[_Event]:
 def _alert(spending: Spending, threshold: Decimal) -> Alert:
     budget = spending.budget
     percent = f"{(threshold * 100).normalize():f} %"
+    places = 2 if budget.amount >= 1 else 6
     unpriced = f"; {spending.unpriced:,} rows have no known cost" if spending.unpriced else ""
     text = (
         f"Budget {budget.name} ({spending.scope_text}, {budget.window_text}): {percent} reached,"
-        f" {output.money(spending.spent, 2)} of {output.money(budget.amount, 2)} {budget.currency}{unpriced}"
+        f" {output.money(spending.spent, places)} of {output.money(budget.amount, places)} {budget.currency}{unpriced}"
     )
     facts = {
         "budget": budget.name,
@@ -159,9 +163,12 @@ def _unusual(found: Anomaly) -> _Event:
     return _Event("", "anomaly", found.hour, Decimal(0), Decimal(0), found.spent, found.currency, alert)
 
 
-def _told(client: Client) -> set[tuple[Any, ...]]:
+def _told(client: Client, at: datetime) -> set[tuple[Any, ...]]:
+    """The keys of what was told in windows that may still last."""
     found = client.query(
-        "SELECT budget, scope, toUnixTimestamp(since), amount, threshold, channel FROM budget_alerts FINAL WHERE active"
+        "SELECT budget, scope, toUnixTimestamp(since), amount, threshold, channel FROM budget_alerts FINAL"
+        " WHERE active AND (since = toDateTime(0) OR since >= toDateTime({oldest:UInt32}))",
+        {"oldest": int((at - _LONGEST).timestamp())},
     )
     return {
         (budget, scope, datetime.fromtimestamp(since, timezone.utc), amount, threshold, channel)
