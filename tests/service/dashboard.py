@@ -1,4 +1,4 @@
-"""A ledger worth looking at: some weeks of calls of a few services, priced by the real price book, and its dashboard."""
+"""A ledger worth looking at: weeks of calls of a few services, priced by the real price book, and its dashboard."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def rows(now: datetime, days: int = DAYS) -> Iterator[dict[str, Any]]:
     book, chance, number = default_book(), random.Random(7), 0
     for age in range(days, -1, -1):
         day = (now - timedelta(days=age)).replace(hour=0, minute=0, second=0, microsecond=0)
-        growth = 1.3 - 0.8 * age / days
+        growth = 1.3 - 0.8 * age / max(days, 1)
         quiet = 0.35 if day.weekday() > 4 else 1.0
         for traffic in TRAFFIC:
             for _ in range(max(1, round(traffic[3] * growth * quiet * chance.uniform(0.75, 1.25)))):

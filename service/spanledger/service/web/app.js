@@ -1,6 +1,6 @@
 // The page: goes from address to address, and keeps what it shows fresh.
 
-import { ApiError, ask, token } from "./api.js";
+import { ApiError, token } from "./api.js";
 import { openCall } from "./call.js";
 import { calls } from "./calls.js";
 import { $, copying, h, say, show } from "./dom.js";
@@ -19,23 +19,26 @@ let live = true;
 
 /** Go to a state: a new entry of the history. */
 function go(next) {
-  history.pushState(null, "", write(next));
+  visit(write(next));
+}
+
+function visit(address) {
+  history.pushState({ ours: true }, "", address);
   arrive();
 }
 
 function arrive() {
-  const before = state;
+  const before = state.call;
   state = read(location.search);
-  const moved = shown !== state.view;
-  if (state.call !== before.call || !state.call) sheet(before);
-  load(moved);
+  if (state.call !== before) sheet();
+  load(shown !== state.view);
 }
 
-function sheet(before) {
+/** The sheet with one call, open where the address names a call. */
+function sheet() {
   if (!state.call) return void ($("call").open && $("call").close());
-  const leave = () => (before.call || !document.referrer || history.length < 2 ? go({ ...state, call: "" }) : history.back());
-  openCall({ state, zone: zoneOf(state), leave: () => go({ ...state, call: "" }) });
-  return leave;
+  const leave = () => (history.state?.ours ? history.back() : go({ ...state, call: "" }));
+  openCall({ state, zone: zoneOf(state), leave });
 }
 
 async function load(moved = false) {
@@ -63,7 +66,7 @@ async function load(moved = false) {
   main.setAttribute("aria-busy", "true");
   try {
     const view = { overview, calls }[state.view];
-    await view({ main, state, go, range, where, zone, now, span: asked, signal, empty });
+    await view({ main, state: { ...state, call: "" }, go, range, where, zone, now, span: asked, signal, empty });
     notice();
     $("fresh").textContent = `Updated ${clock(Date.now(), zone)}`;
     main.removeAttribute("aria-busy");
@@ -97,7 +100,7 @@ function empty() {
 
 function notice(error) {
   const place = $("notice");
-  show(place, error ? [error.status, error.message] : null, () => {
+  show(place, error ? [error.status, error.message, token.get()] : null, () => {
     if (!error) return [];
     const again = h("button", { type: "button", onclick: () => load() }, "Try again");
     if (!(error instanceof ApiError)) {
@@ -167,7 +170,8 @@ $("live").addEventListener("click", () => {
   if (live) load();
 });
 setInterval(() => {
-  if (live && document.visibilityState === "visible" && !document.querySelector("#notice form")) load();
+  const waits = $("main").hasAttribute("aria-busy") || document.querySelector("#notice form");
+  if (live && !waits && document.visibilityState === "visible") load();
 }, REFRESH);
 document.addEventListener("visibilitychange", () => live && document.visibilityState === "visible" && load());
 
@@ -177,12 +181,11 @@ document.addEventListener("click", (event) => {
   const to = new URL(link.href);
   if (to.origin !== location.origin || to.pathname !== location.pathname || to.hash) return;
   event.preventDefault();
-  history.pushState(null, "", to.href);
-  const changed = read(to.search).view !== shown;
-  arrive();
-  if (changed) $("main").focus();
+  const moves = read(to.search).view !== shown;
+  visit(to.href);
+  if (moves) $("main").focus();
 });
 addEventListener("popstate", arrive);
 
-sheet({ call: "" });
+sheet();
 load(true);

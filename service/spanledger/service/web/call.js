@@ -74,7 +74,8 @@ function price(proof) {
 function provenance({ price, priced_model }) {
   if (!price) return null;
   const row = price.price ?? {};
-  const source = row.source && (/^https:\/\//.test(row.source) ? h("a", { href: row.source, target: "_blank", rel: "noopener noreferrer" }, row.source.replace(/^https:\/\//, "")) : row.source);
+  const [, url, rest] = /^(https:\/\/[^\s,;]+)?(.*)$/s.exec(row.source ?? "");
+  const source = row.source && [url && h("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, url.replace("https://", "")), rest];
   const modes = Object.entries(price.modes ?? {}).map(([dimension, mode]) => `${words(dimension)} ${mode}`);
   const more = [price.over !== undefined && `prompt over ${count(price.over)} tokens`, ...modes, price.region && `region ${price.region}`, ...(price.overlays ?? []).map((name) => `overlay ${name}`), price.fx && `in ${price.base}: × ${price.fx.rate}, rate of ${price.fx.from}`].filter(Boolean);
   return h("p", { class: "soft provenance" }, `Priced as ${priced_model} by ${price.file}`, row.from && `, from ${row.from}`, more.length ? `; ${more.join(", ")}` : "", ". ", source && ["Source: ", source, row.checked ? `, checked ${row.checked}.` : "."]);

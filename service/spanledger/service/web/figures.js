@@ -39,7 +39,7 @@ export function money(amount, currency) {
       : size >= ONE || size === 0n
         ? { minimumFractionDigits: 2, maximumFractionDigits: 2 }
         : { maximumSignificantDigits: 3, minimumFractionDigits: 2 };
-  return new Intl.NumberFormat(undefined, { style: "currency", currency: currency || "USD", ...rule }).format(digits(amount));
+  return new Intl.NumberFormat(undefined, { style: "currency", currencyDisplay: "narrowSymbol", currency: currency || "USD", ...rule }).format(digits(amount));
 }
 
 export const count = (number) => (number === null || number === undefined ? "–" : plain.format(number));

@@ -29,22 +29,25 @@ export async function overview(page) {
   const totals = stats();
   const groups = stats(["group_by", state.by], ["limit", 50], ["sort", SORT[state.metric]], BRIEF);
   const byTime = stats(["group_by", page.span.bucket], ["limit", 10000], BRIEF);
-  const jobs = [
+  const above = [
     tiles(page, card("tiles"), totals),
     overTime(page, card("time"), groups, byTime, stats),
     breakdown(page, card("groups"), groups, totals),
     parts(page, card("parts"), totals),
     latency(page, card("latency"), byTime, totals),
     errors(page, card("errors"), totals),
-    caching(page, card("caching"), totals),
-    attention(page, card("attention")),
+  ];
+  const below = () => [
+    caching(page, card("caching")),
     dearest(page, card("dearest")),
     ranking(page, card("users"), stats, "user"),
     ranking(page, card("prompts"), stats, "prompt"),
+    attention(page, card("attention")),
   ];
-  const failed = (await Promise.allSettled(jobs)).find((each) => each.status === "rejected");
+  totals.then(({ totals: [all] }) => main.classList.toggle("none", !all.rows)).catch(() => {});
+  const settled = [...(await Promise.allSettled(above)), ...(await Promise.allSettled(below()))]; // what is seen first, first
+  const failed = settled.find((each) => each.status === "rejected");
   if (failed) throw failed.reason;
-  return (await totals).totals[0].rows;
 }
 
 function frame() {
@@ -99,8 +102,8 @@ async function tiles(page, place, totals) {
   fill(place, [days.groups, total, former, today], () => [
     tile("Today", money(within(today, today), currency), `yesterday ${money(within(plusDays(today, -1), plusDays(today, -1)), currency)}`),
     tile("This month", money(soFar, currency), `last month ${money(lastMonth, currency)}`),
-    tile("Forecast for the month", `≈ ${money(soFar + coming, currency)}`, "at the pace of the last 7 days"),
-    tile("In this range", money(cost, currency), [change === null ? "nothing to compare with" : h("span", { class: "change" }, `${change > 0 ? "▲" : change < 0 ? "▼" : ""} ${percent(Math.abs(change))} against the time before`), unknown ? h("a", { class: "aside warn", href: write({ ...page.state, view: "calls", filters: [...filtered(page.state, "price_status", "unpriced")] }) }, `${count(unknown)} of unknown cost`) : null]),
+    tile("Forecast", `≈ ${money(soFar + coming, currency)}`, "this month, at the last 7 days' pace"),
+    tile("In this range", money(cost, currency), [change === null ? "nothing to compare with" : h("span", { class: "change" }, `${change > 0 ? "▲" : change < 0 ? "▼" : ""} ${percent(Math.abs(change))} on the range before`), unknown ? h("a", { class: "aside warn", href: write({ ...page.state, view: "calls", filters: [...filtered(page.state, "price_status", "unpriced"), ["price_status", "usage_missing"]] }) }, `${count(unknown)} of unknown cost`) : null]),
     tile("Calls", compact(total.calls), `${percent(total.error_rate)} failed`),
     tile("Latency, p95", duration(total.duration_ns.p95), `half within ${duration(total.duration_ns.p50)}`),
   ]);
@@ -178,7 +181,7 @@ const filter = (state, names) => {
   return set ? [] : names.map((name) => [state.by, name]);
 };
 
-const axisMoney = (number, currency) => new Intl.NumberFormat(undefined, { style: "currency", currency, notation: "compact", maximumSignificantDigits: 3, minimumFractionDigits: 0 }).format(number);
+const axisMoney = (number, currency) => new Intl.NumberFormat(undefined, { style: "currency", currencyDisplay: "narrowSymbol", currency, notation: "compact", maximumSignificantDigits: 3, minimumFractionDigits: 0 }).format(number);
 
 // ---- tables
 
@@ -241,7 +244,7 @@ async function parts(page, place, totals) {
   });
 }
 
-async function caching(page, place, totals) {
+async function caching(page, place) {
   const saved = await ask("llm/savings", [...page.range, ["group_by", "provider,model"], ["limit", 100]], page.signal);
   const all = saved.totals[0];
   const models = saved.groups.filter((each) => each.cache_read_tokens || each.cache_write_tokens);
@@ -281,7 +284,7 @@ async function latency(page, place, byTime, totals) {
     const first = all.time_to_first_token_ns;
     return [
       head("Latency", h("ul", { class: "legend" }, series.map((each) => h("li", {}, h("span", { class: `swatch ${each.colour}` }), each.name)))),
-      chart({ label: "Latency", buckets, series, height: 170, axis: duration, pick: (bucket) => page.go({ ...state, view: "calls", range: "custom", since: buckets[bucket].since, until: buckets[bucket].until, bucket: "", sort: "-duration" }) }),
+      chart({ label: "Latency", buckets, series, height: 170, axis: (ns) => (ns < 1e9 ? `${Math.round(ns / 1e6)} ms` : `${Number((ns / 1e9).toFixed(1))} s`), pick: (bucket) => page.go({ ...state, view: "calls", range: "custom", since: buckets[bucket].since, until: buckets[bucket].until, bucket: "", sort: "-duration" }) }),
       h("p", { class: "soft" }, `Of calls that went well: p50 ${duration(all.duration_ns.p50)}, p95 ${duration(all.duration_ns.p95)}, p99 ${duration(all.duration_ns.p99)}.`, first.p50 !== null && ` First token of streams: p50 ${duration(first.p50)}, p95 ${duration(first.p95)}.`),
     ];
   });

@@ -83,7 +83,7 @@ export function span(state, now, zone) {
   const to = found.until ? instant(found.until, zone, true) : now;
   const length = Math.max(to - from, HOUR);
   const bucket = state.bucket || (length <= 2.1 * DAY ? "hour" : length <= 100 * DAY ? "day" : length <= 400 * DAY ? (state.range === "12m" ? "month" : "week") : "month");
-  return { ...found, from, to, bucket, before: { since: new Date(from - length).toISOString(), until: new Date(from).toISOString() } };
+  return { ...found, from, to, bucket, before: { since: new Date(from - Math.floor(length / HOUR) * HOUR).toISOString(), until: new Date(from).toISOString() } };
 }
 
 /** The buckets of a span: {key, since, until, label, long}; `key` is what `keyOf` makes of an answer's value. */
