@@ -63,6 +63,12 @@ def usage(value: Any, name: str = "", depth: int = 0) -> Any:
     if kind is dict:
         if depth >= _MAX_DEPTH:
             return "dict"
+        if _known.issuperset(value):
+            for key, item in value.items():
+                if type(item) is not int and item is not None and usage(item, key, depth + 1) is not item:
+                    break
+            else:
+                return value
         built: list[tuple[str, Any]] | None = None
         for place, (key, item) in enumerate(value.items()):
             item_kept = item if type(item) is int or item is None else usage(item, key, depth + 1)
