@@ -53,7 +53,7 @@ def savings(
     Raises:
         QueryError, ClickHouseError: as `stats` does.
     """
-    asked = replace(question, by=(*question.by, SNAPSHOT), limit=_MOST, parts=True, sort="group")
+    asked = replace(question, by=(*question.by, SNAPSHOT), limit=_MOST, parts=True, latency=False, sort="group")
     groups: dict[tuple[Any, ...], Savings] = {}
     totals: dict[str, Savings] = {}
     for found in stats(client, asked, covered, settings).groups:

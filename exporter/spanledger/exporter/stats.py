@@ -61,6 +61,7 @@ class Question:
         sort: of `SORTS`; `-` before it is descending.
         limit: at most so many groups.
         parts: with tokens and costs by part.
+        latency: with quantiles of durations, which are the dearest to add up.
     """
 
     by: tuple[str, ...] = ()
@@ -72,6 +73,7 @@ class Question:
     sort: str = "-cost"
     limit: int = 1000
     parts: bool = True
+    latency: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,8 @@ def _answer(question: Question, table: Table) -> Answer:
             values[question.bucket] = _local(values[question.bucket], zone)
         figures = {measure.name: named[measure.name] for measure in MEASURES if measure.name in named}
         for name in ("duration", "time_to_first_token"):
-            figures[name] = [None if value != value else round(value) for value in figures[name]]
+            if name in figures:
+                figures[name] = [None if value != value else round(value) for value in figures[name]]
         group = Group(values, figures, named["in_currency"])
         if not names or named["is_total"]:
             totals.append(Group({}, figures, group.currency))
@@ -189,10 +192,10 @@ def _of_rollup(question: Question, covered: Covered, grain: Grain | None, parame
     """The whole hours, or days, of dates that the rollup covers."""
     if grain is None:
         return ""
-    parameters["generations"] = [(str(day), generation) for day, generation in covered.generations.items()]
+    parameters["generations"] = list(covered.generations.values())
     conditions = [
         f"grain = {bound(grain.name, parameters)}",
-        "(event_date, generation) IN {generations:Array(Tuple(Date, UInt64))}",
+        "generation IN {generations:Array(UInt64)}",
         *(f"`{name}` IN {bound(list(values), parameters)}" for name, values in question.where.items()),
     ]
     first, last = _whole_slots(question, grain)
@@ -223,7 +226,7 @@ def _of_calls(question: Question, covered: Covered, grain: Grain | None, paramet
         dates = (
             f"event_date IN (SELECT event_date FROM llm_calls_rollup WHERE grain = {bound(grain.name, parameters)}"
             f" AND slot = {bound(_floor(edge[0], grain), parameters)}"
-            " AND (event_date, generation) IN {generations:Array(Tuple(Date, UInt64))})"
+            " AND generation IN {generations:Array(UInt64)})"
         )
         yield _live(question, [dates, *where, *within(*edge, parameters)], parameters)
 
@@ -261,7 +264,11 @@ def _partial(
 
 
 def _measures(question: Question) -> list[Measure]:
-    return [measure for measure in MEASURES if question.parts or measure.name not in PARTS]
+    return [
+        measure
+        for measure in MEASURES
+        if (question.parts or measure.name not in PARTS) and (question.latency or not measure.is_quantiles)
+    ]
 
 
 def _grain(question: Question, covered: Covered) -> Grain | None:

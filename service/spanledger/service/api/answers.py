@@ -75,9 +75,10 @@ def _group(group: Group, question: Question) -> dict[str, Any]:
         "price_status": {name: figures[name] for name in PRICE_STATUSES},
         "usage_status": _usage_status(figures),
         "shares": {name: _share(figures[name], rows) for name in ("estimated", "unpriced", "usage_missing")},
-        "duration_ns": _quantiles(figures["duration"]),
-        "time_to_first_token_ns": _quantiles(figures["time_to_first_token"]),
     }
+    if question.latency:
+        shown["duration_ns"] = _quantiles(figures["duration"])
+        shown["time_to_first_token_ns"] = _quantiles(figures["time_to_first_token"])
     if question.parts:
         shown["usage"] = {part: _short(quantity) for part, quantity in sorted(figures["usage"].items())}
         shown["cost"] |= _base_parts(group)

@@ -37,6 +37,8 @@ def _map(of: Json) -> Json:
 
 _BY_KIND = dict.fromkeys(("input", "output", "cache", "tools"), _AMOUNT)
 
+_ASKED_FOR = ("usage", "original_costs", "duration_ns", "time_to_first_token_ns")
+
 GROUP: Json = {
     "type": "object",
     "properties": {
@@ -56,8 +58,8 @@ GROUP: Json = {
         "price_status": _object(dict.fromkeys(PRICE_STATUSES, _COUNT), "Rows by price status."),
         "usage_status": _object(dict.fromkeys(USAGE_STATUSES, _COUNT), "Rows by usage status."),
         "shares": _object(dict.fromkeys(("estimated", "unpriced", "usage_missing"), _SHARE), "Of all rows."),
-        "duration_ns": _object(dict.fromkeys(("p50", "p95", "p99"), _NS), "Of calls that went well."),
-        "time_to_first_token_ns": _object(dict.fromkeys(("p50", "p95", "p99"), _NS), "Of streams."),
+        "duration_ns": _object(dict.fromkeys(("p50", "p95", "p99"), _NS), "Of calls that went well; latency=true."),
+        "time_to_first_token_ns": _object(dict.fromkeys(("p50", "p95", "p99"), _NS), "Of streams; with latency=true."),
         "usage": {**_map({"type": "string"}), "description": "Quantity by part; with parts=true."},
         "original_costs": {
             "type": "array",
@@ -67,7 +69,7 @@ GROUP: Json = {
     },
 }
 GROUP["properties"]["cost"]["properties"] |= {**_BY_KIND, "parts": _map(_AMOUNT)}
-GROUP["required"] = [name for name in GROUP["properties"] if name not in ("usage", "original_costs")]
+GROUP["required"] = [name for name in GROUP["properties"] if name not in _ASKED_FOR]
 
 SAVED: Json = _object(
     {
@@ -150,6 +152,7 @@ def document() -> Json:
                     _parameter("sort", "`-` is descending. -cost, or time with a bucket.", enum=signed),
                     _parameter("limit", f"Groups at most: 1 to {MAX_LIMIT}; 1000."),
                     _parameter("parts", "With usage and costs by part: true.", enum=("true", "false")),
+                    _parameter("latency", "With durations: true.", enum=("true", "false")),
                     form,
                 ],
                 {"$ref": "#/components/schemas/Stats"},

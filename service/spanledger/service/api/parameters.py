@@ -184,6 +184,10 @@ def question(parameters: Parameters, tenant: str, of_figures: bool = True) -> Qu
     where = parameters.where(tenant)
     bucket = buckets[0] if buckets else None
     sorts = [f"{sign}{name}" for name in SORTS for sign in ("", "-")]
+    sort = parameters.choice("sort", sorts, "time" if bucket else "-cost") if of_figures else "group"
+    latency = of_figures and parameters.choice("latency", ("true", "false"), "true") == "true"
+    if not latency and sort.lstrip("-").startswith(("duration", "time_to")):
+        parameters.wrong("latency", f"sort={sort} needs it", ("true",))
     return Question(
         by=tuple(by[:2]),
         bucket=bucket,
@@ -191,9 +195,10 @@ def question(parameters: Parameters, tenant: str, of_figures: bool = True) -> Qu
         since=since,
         until=until,
         where=where,
-        sort=parameters.choice("sort", sorts, "time" if bucket else "-cost") if of_figures else "group",
+        sort=sort,
         limit=parameters.limit(1000),
         parts=not of_figures or parameters.choice("parts", ("true", "false"), "true") == "true",
+        latency=latency,
     )
 
 
