@@ -34,7 +34,8 @@ from spanledger.exporter.shipper import load_journal
 from spanledger.service import daemon
 from spanledger.service.collector.admission import Admission, Refused
 from spanledger.service.collector.running import running
-from spanledger.service.collector.settings import CollectorSettings
+from spanledger.service.collector.settings import CollectorSettings, load
+from spanledger.settings import Settings
 from tests.service.collecting import EXPORT, collector, eventually, otlp_receiver, request, spans
 from tests.service.conftest import spanledger
 
@@ -163,6 +164,12 @@ def attributes_of(span: Any) -> dict[str, object]:
     found = {pair.key: pair.value.string_value or pair.value.int_value for pair in span.attributes}
     assert len(found) == len(span.attributes), "an attribute stands twice"
     return found
+
+
+def test_requests_are_refused_before_the_journals_own_bound_drops_what_was_acknowledged(tmp_path):
+    for most, expected in ((5 * 2**30, 4 * 2**30), (100 * 2**20, 80 * 2**20), (50 * 2**30, 4 * 2**30)):
+        now = Settings(home=tmp_path, journal_max_bytes=most)
+        assert load(now, {}).max_journal_bytes == expected
 
 
 def test_every_span_is_sent_on_and_calls_with_their_cost(tmp_path):

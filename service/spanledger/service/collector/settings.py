@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -126,7 +126,9 @@ def load(now: Settings, environ: Mapping[str, str]) -> CollectorSettings:
     elif token_file is not None:
         name = f"{VARIABLE}_TOKEN_FILE"
         found["token"] = token(f"{name}={token_file}", secret_text(name, token_file))
-    return CollectorSettings(**found).check()
+    made = CollectorSettings(**found)
+    room = now.journal_max_bytes * 4 // 5  # refused before the journal's own bound drops what was acknowledged
+    return replace(made, max_journal_bytes=min(made.max_journal_bytes, room)).check()
 
 
 def _url(value: Any, schemes: tuple[str, ...]) -> str:

@@ -40,7 +40,15 @@ def main(descriptor: int, limits: Limits, forwarding: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the front says when it is over
         signal.signal(number, signal.SIG_IGN)
     now = settings()
-    shipper = Shipper(now.home, now.url, now.ship_interval, SEGMENT_BYTES, sync=now.sync)
+    shipper = Shipper(
+        now.home,
+        now.url,
+        now.ship_interval,
+        SEGMENT_BYTES,
+        sync=now.sync,
+        max_bytes=now.journal_max_bytes,
+        max_age_s=now.journal_max_days * 86_400,
+    )
     default_book()
     gc.collect()
     gc.freeze()
