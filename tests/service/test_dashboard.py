@@ -236,7 +236,7 @@ def test_what_goes_wrong_is_told_and_what_to_do(opens: Opens, home: Path, url: s
     page.get_by_role("button", name="Remove the filters").click()
     page.wait_for_selector("#groups tbody tr")
     page = opens(f"{url}/?price_status=cheap", done=".notice")
-    assert "price_status: 'cheap' is not known" in page.locator(".notice").inner_text()
+    assert "price_status: 'cheap' is not known; it may be priced, estimated" in page.locator(".notice").inner_text()
     page = opens(f"{url}/?view=calls&call=nothing", done="#call[open]")
     page.locator("#call", has_text="no call has 'nothing'").wait_for()
     with dashboard.served(home) as gone:

@@ -4,7 +4,7 @@ const KEY = "spanledger-token";
 
 export class ApiError extends Error {
   constructor(status, errors) {
-    super(errors.map((each) => (each.field ? `${each.field}: ${each.message}` : each.message)).join("; "));
+    super(errors.map(({ field, message, allowed }) => `${field ? `${field}: ` : ""}${message}${allowed ? `; it may be ${allowed.join(", ")}` : ""}`).join("; "));
     this.status = status;
     this.errors = errors;
   }

@@ -73,6 +73,7 @@ async function load(moved = false) {
   } catch (error) {
     if (error.name === "AbortError" || signal.aborted) return;
     main.removeAttribute("aria-busy");
+    if (main.querySelector(".waiting")) main.replaceChildren();
     notice(error);
   }
 }

@@ -4,6 +4,7 @@ import { h, say, table } from "./dom.js";
 
 /* global uPlot */
 const HEIGHT = 260;
+const WHOLE = Array.from({ length: 16 }, (_, i) => [1, 2, 5].map((step) => step * 10 ** i)).flat();
 
 /** A colour of the style sheet as the canvas takes it. */
 function colour(name) {
@@ -23,6 +24,7 @@ function colour(name) {
  *   stacked: bars on top of each other, else lines,
  *   total: bucket number -> text of its total,
  *   axis: number -> text,
+ *   whole: the axis has whole numbers only,
  *   pick: (bucket number, series number or null) -> nothing; opens what is beneath,
  *   href: (bucket number, series number or null) -> address of the same,
  * }
@@ -110,7 +112,7 @@ export function chart(wanted) {
             values: (_u, splits) => splits.map((i) => buckets[i]?.label ?? ""),
             size: 34,
           },
-          { ...axis, grid: { stroke: grid, width: 1 }, values: (_u, splits) => splits.map(wanted.axis), size: 64 },
+          { ...axis, grid: { stroke: grid, width: 1 }, ...(wanted.whole && { incrs: WHOLE }), values: (_u, splits) => splits.map(wanted.axis), size: 64 },
         ],
         hooks: {
           setCursor: [
@@ -167,7 +169,7 @@ export function chart(wanted) {
 
 function cumulative(series, length) {
   const running = new Array(length).fill(0);
-  return series.map((each) => each.values.map((value, i) => (running[i] += value ?? 0)));
+  return series.map((each) => each.values.map((value, i) => (value ? (running[i] += value) : null)));
 }
 
 /** The table with the figures of a chart. */

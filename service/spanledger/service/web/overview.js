@@ -123,7 +123,7 @@ const tile = (title, figure, ...under) => h("div", { class: "tile" }, h("h2", {}
 
 async function overTime(page, place, groups, byTime, stats) {
   const { state, span, zone, go } = page;
-  const first = (await groups).groups.slice(0, SERIES);
+  const first = shownOf((await groups).groups, state);
   const names = first.map((each) => each.group[state.by]);
   const [series, whole] = await Promise.all([
     names.length ? stats(["group_by", `${span.bucket},${state.by}`], ["limit", 10000], ["sort", "time"], BRIEF, ...filter(state, names)) : { groups: [] },
@@ -167,6 +167,7 @@ async function overTime(page, place, groups, byTime, stats) {
           texts: of.map((amount) => (amount === null ? "" : text(amount))),
         })),
         total: (i) => (totals[i] === null ? "" : text(totals[i])),
+        whole: state.metric !== "cost",
         axis: (number) => (state.metric === "cost" ? axisMoney(number, currency) : compact(number)),
         pick: (bucket, which) => go(target(bucket, which)),
         href: (bucket, which) => write(target(bucket, which)),
@@ -175,6 +176,9 @@ async function overTime(page, place, groups, byTime, stats) {
     ];
   });
 }
+
+/** The groups that have a series of their own. */
+const shownOf = (groups, { metric }) => groups.slice(0, SERIES).filter((each) => pick[metric](each) > 0n);
 
 const filter = (state, names) => {
   const set = state.filters.some(([name]) => name === state.by);
@@ -192,12 +196,13 @@ async function breakdown(page, place, groups, totals) {
   fill(place, [state, found.groups, all.cost.total], () => {
     const title = DIMENSIONS[state.by];
     if (!found.groups.length) return [head(title), nothing("Nothing to show.")];
+    const own = shownOf(found.groups, state).length;
     const columns = [
       {
         head: title,
         of: (each) => {
           const i = found.groups.indexOf(each);
-          return [h("span", { class: `swatch ${i < SERIES ? `s${i + 1}` : "s0"}`, "aria-hidden": "true" }), h("a", { class: "name", href: write({ ...state, filters: filtered(state, state.by, each.group[state.by]) }), "data-focus": `group ${i}` }, named(each.group[state.by]))];
+          return [h("span", { class: `swatch ${i < own ? `s${i + 1}` : "s0"}`, "aria-hidden": "true" }), h("a", { class: "name", href: write({ ...state, filters: filtered(state, state.by, each.group[state.by]) }), "data-focus": `group ${i}` }, named(each.group[state.by]))];
         },
       },
       { head: "Spend", number: true, of: (each) => amount(each.cost) },
