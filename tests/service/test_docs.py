@@ -51,7 +51,11 @@ def test_the_command_has_a_section_with_all_its_options_and_no_others(name, comm
 
 def test_the_page_has_no_command_that_is_not_there():
     headings = set(re.findall(r"^#+ `(spanledger(?: [a-z]+)+)", CLI_PAGE, re.M))
-    assert headings - {name for name, _ in commands()} <= {"spanledger prices", "spanledger budgets", "spanledger content"}
+    assert headings - {name for name, _ in commands()} <= {
+        "spanledger prices",
+        "spanledger budgets",
+        "spanledger content",
+    }
 
 
 @pytest.mark.parametrize("name", [name for name, _ in commands()])
