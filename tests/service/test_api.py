@@ -44,8 +44,13 @@ def ask(ledger: Client, clickhouse: EmbeddedClickHouse) -> Iterator[Any]:
     filled(ledger)
     with_open: list[TestClient] = []
 
+    budgets = {
+        "all": {"amount": 10, "window": "rolling 366d"},
+        "each tenant": {"amount": "0.5", "window": "rolling 366d", "scope": {"tenant": "*"}},
+    }
+
     def get(path: str, headers: dict[str, str] | None = None, host: str = "localhost", **chosen: Any) -> Any:
-        app = application(Settings(home=clickhouse.home), ServeSettings(**chosen))
+        app = application(Settings(home=clickhouse.home, budgets=budgets), ServeSettings(**chosen))
         client = TestClient(app, base_url=f"http://{host}")
         client.__enter__()
         with_open.append(client)
@@ -326,3 +331,14 @@ def test_the_page_tells_every_path() -> None:
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`GET (/[^`]+)`", page))
     assert set(document()["paths"]) <= named
+
+
+def test_budgets_say_what_was_spent_of_them_and_a_tenant_sees_its_own(ask: Any) -> None:
+    total = ask("/api/v1/llm/stats").json()["totals"][0]["cost"]["total"]
+    everything, *tenants = ask("/api/v1/llm/budgets").json()["budgets"]
+    assert (everything["budget"], everything["scope"]) == ("all", {})
+    assert Decimal(everything["spent"]) == Decimal(total)
+    assert sorted(each["scope"]["tenant"] for each in tenants) == ["acme", "globex"]
+    (token, tenant) = next((token, tenant) for token, tenant in TOKENS.items() if tenant)
+    (only,) = ask("/api/v1/llm/budgets", bearer(token), tokens=TOKENS).json()["budgets"]
+    assert only["scope"] == {"tenant": tenant}

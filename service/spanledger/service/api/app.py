@@ -176,7 +176,8 @@ def application(now: Settings, chosen: ServeSettings, web: Path = WEB) -> Starle
 
     async def budgets(asked: Asked) -> Any:
         asked.parameters.done()
-        return {"budgets": []}
+        found = await ledger.ask(lambda client, _: more.budgets(client, now, asked.tenant))
+        return {"budgets": found}
 
     async def settings(asked: Asked) -> Any:
         asked.parameters.done()

@@ -1,4 +1,4 @@
-"""Answers beside the figures: what caching saved, what has no price, and what today's prices would make of it."""
+"""Answers beside the figures: what caching saved, what has no price, today's prices, what is left of budgets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from spanledger.exporter.stats import Question
 from spanledger.pricing.book import default_book
 from spanledger.pricing.inquiry import price_line
 from spanledger.service.api.ledger import TooMuch
+from spanledger.service.budgets.spending import evaluate
 from spanledger.service.reprice_cli import by_model
+from spanledger.settings import Settings
 
 MAX_REPRICED: Final = 100_000
 """Rows: some 10 s."""
@@ -72,3 +74,13 @@ def repricing(client: Client, since: datetime | None, until: datetime | None, wh
 
     found = list(reprice.changes(client, default_book(), since, until, where, count))
     return {"looked_at": looked_at, "changed": len(found), "changes": by_model(found)}
+
+
+def budgets(client: Client, now: Settings, tenant: str) -> list[dict[str, Any]]:
+    """What was spent of each budget of the configuration.
+
+    Parameters:
+        tenant: only budgets of this one; empty: all.
+    """
+    found = [each.as_dict() for each in evaluate(client, now)]
+    return [each for each in found if not tenant or each["scope"].get("tenant") == tenant]

@@ -123,9 +123,10 @@ class Parameters:
         return self.one("time_zone", read, "UTC")
 
     def span(self, time_zone: str) -> tuple[datetime | None, datetime | None]:
-        """`since` and `until`."""
+        """`since` and `until`; an age counts from the last whole minute: one answer serves all who ask in it."""
         zone = ZoneInfo(time_zone)
-        since = self.one("since", lambda text: times.parse(text, self.now, zone=zone), None)
+        minute = self.now.replace(second=0, microsecond=0)
+        since = self.one("since", lambda text: times.parse(text, minute, zone=zone), None)
         until = self.one("until", lambda text: times.parse(text, self.now, end=True, zone=zone), None)
         if since is not None and until is not None and since >= until:
             self.wrong("until", f"{until.isoformat()} is not after since, {since.isoformat()}")
