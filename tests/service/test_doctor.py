@@ -39,6 +39,7 @@ def test_a_sound_ledger_has_nothing_wrong(run):
         "OpenTelemetry",
         "prices",
         "collector",
+        "dashboard",
         "journal",
         "ClickHouse",
         "ledger",

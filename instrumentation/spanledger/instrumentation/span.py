@@ -372,7 +372,10 @@ def _message(error: BaseException) -> str:
         if isinstance(said, str):
             status = getattr(error, "status_code", None)
             return said if status is None else f"Error code: {status} - {said}"
-    return str(error)
+    try:
+        return str(error)
+    except Exception:  # an error whose `__str__` gives no text: Voyage's, of a 422
+        return ""
 
 
 def _add_cost(end: dict[str, Any], priced: list[handoff.Priced]) -> None:
