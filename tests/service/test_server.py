@@ -271,3 +271,14 @@ def test_a_clickhouse_that_does_not_answer_is_one_line(home):
     assert result.stderr.startswith("spanledger: no answer from ClickHouse at http://ada@127.0.0.1")
     assert result.stderr.count("\n") == 1
     assert "secret" not in result.stderr
+
+
+def test_the_service_of_a_deleted_home_ends(home, tmp_path):
+    assert spanledger(home, "up").returncode == 0
+    lock = daemon.lock_file(home)
+    kept = lock.rename(tmp_path / "kept.lock")  # as the deleted home's: gone, and held
+    try:
+        eventually(lambda: "was deleted: the service ends" in daemon.log_file(home).read_text("utf-8"), True)
+    finally:
+        eventually(lambda: EmbeddedClickHouse(home).endpoint(), None)
+        kept.rename(lock)

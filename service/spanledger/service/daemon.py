@@ -172,6 +172,9 @@ def run(home: Path, up: Callable[[], None], stopping: threading.Event, ports: Po
             up()
             pause, trouble = interval, ""
             while not stopping.wait(pause):
+                if not lock_file(home).exists():
+                    logger.error("%s was deleted: the service ends", home)
+                    return
                 try:
                     children[:] = [_another(child, home) if child.ended else child for child in children]
                     if engine.endpoint() is None:
