@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +36,16 @@ def holder(path: Path) -> dict[str, Any] | None:
         return None
     except ValueError:  # in the instant before it has said so
         return None
+
+
+def missing(needs: Mapping[str, str]) -> str:
+    """Why a part of the service cannot run here: what is not installed; empty where all is.
+
+    Parameters:
+        needs: module -> the distribution that has it.
+    """
+    absent = [name for module, name in needs.items() if find_spec(module) is None]
+    return f"{', '.join(absent)} missing: pip install 'spanledger[service]'" if absent else ""
 
 
 @contextmanager

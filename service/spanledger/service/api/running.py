@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,5 +49,4 @@ def running(home: Path) -> Running | None:
 
 def missing() -> str:
     """Why it cannot be served here: what is not installed; empty where all is."""
-    absent = [name for module, name in NEEDS.items() if find_spec(module) is None]
-    return f"{', '.join(absent)} missing: pip install 'spanledger[service]'" if absent else ""
+    return presence.missing(NEEDS)

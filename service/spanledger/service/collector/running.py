@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,8 +66,7 @@ def running(home: Path) -> Running | None:
 
 def missing() -> str:
     """Why the collector cannot run here: what is not installed; empty where all is."""
-    absent = [name for module, name in NEEDS.items() if find_spec(module) is None]
-    return f"{', '.join(absent)} missing: pip install 'spanledger[service]'" if absent else ""
+    return presence.missing(NEEDS)
 
 
 def now_ns() -> int:
