@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,9 @@ from spanledger.exporter.client import Client
 from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.exporter.migrate import open_ledger
 from spanledger.settings import settings
+
+if TYPE_CHECKING:
+    from tests.all_recordings import Everything
 
 
 def free_port() -> int:
@@ -32,6 +36,15 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCli
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+    """The ledger of all recorded calls, in a ClickHouse of its own, made once for the whole run; do not change it."""
+    from tests.all_recordings import ledger_of_everything
+
+    with ledger_of_everything(tmp_path_factory.mktemp("all") / "home") as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

@@ -5,24 +5,15 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 
-from spanledger.exporter import rollup
-from spanledger.exporter.embedded import EmbeddedClickHouse
-from spanledger.exporter.migrate import open_ledger
 from spanledger.exporter.reprice import _call
-from spanledger.exporter.rollup import roll_up
-from spanledger.exporter.settle import settle
-from spanledger.exporter.shipper import load_journal
 from spanledger.pricing import book as books
 from spanledger.query import query
 from spanledger.service.api import more
@@ -31,61 +22,9 @@ from spanledger.service.api.settings import ServeSettings
 from spanledger.service.cli import cli
 from spanledger.settings import Settings, settings
 from tests import recordings
-from tests.all_recordings import Made, make
+from tests.all_recordings import Everything
 
 pytestmark = [pytest.mark.recordings, recordings.needed, pytest.mark.timeout(300)]
-
-DAY_S = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Everything:
-    """The ledger of all recorded calls.
-
-    Attributes:
-        made: recording -> the call.
-        rows: of the ledger, all columns.
-    """
-
-    home: Path
-    url: str
-    made: dict[str, Made]
-    rows: list[dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
-    """Every second trace is moved to yesterday; some dates are rolled up, others not."""
-    home = tmp_path_factory.mktemp("all") / "home"
-    made = {each.id: each for each in make(home)}
-    for segment in (home / "journal").glob("*.block"):
-        segment.write_bytes(b"".join(_moved(line) for line in segment.read_bytes().splitlines()))
-    server = EmbeddedClickHouse(home)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollup, "LATE_S", 0)
-        endpoint = server.start()
-        client = open_ledger(endpoint)
-        try:
-            load_journal(home, client)
-            settle(client)
-            client.command("SELECT sleep(0.003)")
-            assert roll_up(client, 0, 5).dates >= 2
-            found = client.query("SELECT * FROM llm_calls FINAL")
-            rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
-            url = f"http://{endpoint.username}:{endpoint.password}@127.0.0.1:{endpoint.port}/{endpoint.database}"
-            yield Everything(home, url, made, rows)
-        finally:
-            client.close()
-            server.stop()
-
-
-def _moved(line: bytes) -> bytes:
-    row = orjson.loads(line)
-    if int(row["trace_id"][-1], 16) % 2:
-        seconds, _, rest = row["start_time"].partition(".")
-        row["start_time"] = f"{int(seconds) - DAY_S}.{rest}"
-        row["event_date"] = str(date.fromisoformat(row["event_date"]) - timedelta(days=1))
-    return orjson.dumps(row) + b"\n"
 
 
 @pytest.fixture
