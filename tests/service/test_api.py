@@ -338,7 +338,16 @@ def test_budgets_say_what_was_spent_of_them_and_a_tenant_sees_its_own(ask: Any) 
     everything, *tenants = ask("/api/v1/llm/budgets").json()["budgets"]
     assert (everything["budget"], everything["scope"]) == ("all", {})
     assert Decimal(everything["spent"]) == Decimal(total)
+    assert (everything["thresholds"], everything["crossed"]) == (["0.8", "1"], [])
     assert sorted(each["scope"]["tenant"] for each in tenants) == ["acme", "globex"]
     (token, tenant) = next((token, tenant) for token, tenant in TOKENS.items() if tenant)
     (only,) = ask("/api/v1/llm/budgets", bearer(token), tokens=TOKENS).json()["budgets"]
     assert only["scope"] == {"tenant": tenant}
+
+
+def test_a_wrong_budget_is_told(clickhouse: EmbeddedClickHouse) -> None:
+    app = application(Settings(home=clickhouse.home, budgets={"b": {"amount": -1, "window": "day"}}), ServeSettings())
+    with TestClient(app, base_url="http://localhost") as client:
+        answer = client.get("/api/v1/llm/budgets")
+    assert answer.status_code == 500
+    assert "settings.budgets.b.amount is -1: use an amount above 0" in answer.json()["errors"][0]["message"]

@@ -29,7 +29,7 @@ from spanledger.service.api.ledger import Ledger, TooMuch
 from spanledger.service.api.openapi import document
 from spanledger.service.api.parameters import Parameters, Unprocessable, Wrong
 from spanledger.service.api.settings import ServeSettings
-from spanledger.settings import Settings
+from spanledger.settings import Settings, SettingsError
 
 WEB: Final = Path(__file__).parent.parent / "web"
 
@@ -288,6 +288,8 @@ def _failure(error: Exception) -> Response:
     if isinstance(error, ClickHouseError):
         message = "ClickHouse does not answer" if error.unreachable else "ClickHouse refused the query"
         return _errors(503, [{"message": message}], {"retry-after": "2"})
+    if isinstance(error, SettingsError):
+        return _errors(500, [{"message": str(error)}])
     raise error
 
 

@@ -10,7 +10,7 @@ from spanledger.exporter import queries, reprice
 from spanledger.exporter.client import Client
 from spanledger.exporter.savings import Savings
 from spanledger.exporter.stats import Question
-from spanledger.pricing.book import default_book
+from spanledger.pricing.book import default_book, reload
 from spanledger.pricing.inquiry import price_line
 from spanledger.service.api.ledger import TooMuch
 from spanledger.service.budgets.spending import evaluate
@@ -59,7 +59,7 @@ def unpriced(
 
 
 def repricing(client: Client, since: datetime | None, until: datetime | None, where: queries.Where) -> dict[str, Any]:
-    """What today's price book would make of stored calls; nothing is written.
+    """What today's price book would make of stored calls; nothing is written. Price files are read anew.
 
     Raises:
         TooMuch: these are too many rows for an answer.
@@ -72,7 +72,7 @@ def repricing(client: Client, since: datetime | None, until: datetime | None, wh
         if looked_at > MAX_REPRICED:
             raise TooMuch(f"these are more than {MAX_REPRICED:,} rows: ask for less time, or use spanledger reprice")
 
-    found = list(reprice.changes(client, default_book(), since, until, where, count))
+    found = list(reprice.changes(client, reload(), since, until, where, count))
     return {"looked_at": looked_at, "changed": len(found), "changes": by_model(found)}
 
 

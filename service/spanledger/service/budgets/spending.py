@@ -78,6 +78,7 @@ class Spending:
             "share": self.share,
             "calls": self.calls,
             "unpriced": self.unpriced,
+            "thresholds": list(self.budget.thresholds),
             "crossed": list(self.crossed),
             "exceeded": self.exceeded,
         }
