@@ -7,7 +7,16 @@ from types import ModuleType
 from typing import Any
 
 from spanledger.failures import internal_error
-from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, async_streaming, current, streaming
+from spanledger.instrumentation.patches.http_call import (
+    Caller,
+    Hooks,
+    HttpCall,
+    async_request_hook,
+    async_streaming,
+    current,
+    request_hook,
+    streaming,
+)
 from spanledger.instrumentation.sdks import Sdk
 
 _CLOUDS = {"cohere.aws_client": "aws.bedrock", "cohere.oci_client": "oci"}
@@ -24,9 +33,9 @@ class Patch:
         """
         self._caller = Caller(sdk, tracer_provider)
         self._hooks = Hooks(
-            (module, "HttpClient", "request", self._request),
+            (module, "HttpClient", "request", request_hook(self._begin)),
             (module, "HttpClient", "stream", self._stream),
-            (module, "AsyncHttpClient", "request", self._async_request),
+            (module, "AsyncHttpClient", "request", async_request_hook(self._begin)),
             (module, "AsyncHttpClient", "stream", self._async_stream),
         )
 
@@ -35,53 +44,21 @@ class Patch:
         self._caller.active = False
         self._hooks.remove()
 
-    def _request(self, original: Any) -> Any:
-        def request(client: Any, path: Any = None, **kwargs: Any) -> Any:
-            call = self._begin(client, path, kwargs)
-            if call is None:
-                return original(client, path, **kwargs)
-            try:
-                with call:
-                    response = original(client, path, **kwargs)
-            except BaseException as error:
-                call.failed(error)
-                raise
-            call.responded(response)
-            return response
-
-        return request
-
-    def _async_request(self, original: Any) -> Any:
-        async def request(client: Any, path: Any = None, **kwargs: Any) -> Any:
-            call = self._begin(client, path, kwargs)
-            if call is None:
-                return await original(client, path, **kwargs)
-            try:
-                with call:
-                    response = await original(client, path, **kwargs)
-            except BaseException as error:
-                call.failed(error)
-                raise
-            call.responded(response)
-            return response
-
-        return request
-
     def _stream(self, original: Any) -> Any:
         def stream(client: Any, path: Any = None, **kwargs: Any) -> Any:
             response = original(client, path, **kwargs)
-            return streaming(lambda: self._begin(client, path, kwargs, stream=True), response)
+            return streaming(lambda: self._begin(client, path, streamed=True, **kwargs), response)
 
         return stream
 
     def _async_stream(self, original: Any) -> Any:
         def stream(client: Any, path: Any = None, **kwargs: Any) -> Any:
             response = original(client, path, **kwargs)
-            return async_streaming(lambda: self._begin(client, path, kwargs, stream=True), response)
+            return async_streaming(lambda: self._begin(client, path, streamed=True, **kwargs), response)
 
         return stream
 
-    def _begin(self, client: Any, path: Any, kwargs: Mapping[str, Any], *, stream: bool = False) -> HttpCall | None:
+    def _begin(self, client: Any, path: Any = None, *, streamed: bool = False, **kwargs: Any) -> HttpCall | None:
         try:
             if kwargs.get("retries"):  # the client calls itself again
                 call = current.get()
@@ -93,7 +70,7 @@ class Patch:
                 f"{base_url.rstrip('/')}/{path}" if path else base_url,
                 _body(kwargs),
                 method=kwargs.get("method") or "",
-                stream=stream,
+                stream=streamed,
                 key=_key(client),
                 provider=_cloud(client),
             )

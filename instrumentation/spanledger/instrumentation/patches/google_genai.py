@@ -209,28 +209,24 @@ class Patch:
 
     # the client of interactions
 
-    def _begin_interaction(self, request: Any) -> HttpCall | None:
+    def _begin_interaction(self, sdk: Any, hook_ctx: Any, request: Any, *_: Any, **__: Any) -> HttpCall | None:  # noqa: ARG002
         """A call that creates an interaction, or the one that retrieves what this program created in the background."""
-        try:
-            body, url = request_of(request), str(request.url)
-            model, pending = body.get("model") or body.get("agent"), None
-            if request.method == "GET":
-                pending = pending_of(url)
-                if pending is None:
-                    return None
-                body, model = {"background": True}, pending.request_model
-            return self._call(
-                url,
-                {**body, "model": model},
-                method=request.method,
-                stream=body.get("stream") is True or "stream=true" in url,
-                key=request.headers.get("x-goog-api-key") or "",
-                vertex="/projects/" in url,
-                pending=pending,
-            )
-        except Exception:
-            internal_error("starting a span")
-            return None
+        body, url = request_of(request), str(request.url)
+        model, pending = body.get("model") or body.get("agent"), None
+        if request.method == "GET":
+            pending = pending_of(url)
+            if pending is None:
+                return None
+            body, model = {"background": True}, pending.request_model
+        return self._call(
+            url,
+            {**body, "model": model},
+            method=request.method,
+            stream=body.get("stream") is True or "stream=true" in url,
+            key=request.headers.get("x-goog-api-key") or "",
+            vertex="/projects/" in url,
+            pending=pending,
+        )
 
     def _call(self, url: str, request: dict[str, Any], *, vertex: bool, **told: Any) -> HttpCall | None:
         """A call of Google's, also where a gateway stands between; its place is in the path."""

@@ -87,52 +87,73 @@ class Hooks:
                 setattr(owner, name, original)
 
 
-def request_hook(begin: Callable[[Any], HttpCall | batch.Fetch | None]) -> Callable[[Any], Any]:
-    """Makes the hook of a `do_request(sdk, hook_ctx, request, ...)`, the waist of SDKs that Speakeasy generates.
+def request_hook(
+    begin: Callable[..., HttpCall | batch.Fetch | None],
+    answered: Callable[[Any, Any], None] = lambda call, response: call.responded(response),
+    failed: Callable[[Any, BaseException], None] = lambda call, error: call.failed(error),
+) -> Callable[[Any], Any]:
+    """Makes the hook of a function that sends a request and returns its response.
 
     Parameters:
-        begin: starts the call of a request, or watches one about batches; None for any other.
+        begin: takes the function's arguments; starts the call of a request, or watches one about batches; None for
+            any other.
+        answered: takes the call and what the function returned.
+        failed: takes the call and what the function raised.
     """
 
     def hook(original: Any) -> Any:
-        def do_request(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            call = begin(request)
+        def request(*args: Any, **kwargs: Any) -> Any:
+            call = _begun(begin, args, kwargs)
             if call is None:
-                return original(sdk, hook_ctx, request, *args, **kwargs)
+                return original(*args, **kwargs)
             try:
                 with call:
-                    response = original(sdk, hook_ctx, request, *args, **kwargs)
+                    response = original(*args, **kwargs)
             except BaseException as error:
-                call.failed(error)
+                failed(call, error)
                 raise
-            call.responded(response)
+            answered(call, response)
             return response
 
-        return do_request
+        return request
 
     return hook
 
 
-def async_request_hook(begin: Callable[[Any], HttpCall | batch.Fetch | None]) -> Callable[[Any], Any]:
-    """The same for `do_request_async`."""
+def async_request_hook(
+    begin: Callable[..., HttpCall | batch.Fetch | None],
+    answered: Callable[[Any, Any], None] = lambda call, response: call.responded(response),
+    failed: Callable[[Any, BaseException], None] = lambda call, error: call.failed(error),
+) -> Callable[[Any], Any]:
+    """`request_hook` of a coroutine function."""
 
     def hook(original: Any) -> Any:
-        async def do_request_async(sdk: Any, hook_ctx: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            call = begin(request)
+        async def request(*args: Any, **kwargs: Any) -> Any:
+            call = _begun(begin, args, kwargs)
             if call is None:
-                return await original(sdk, hook_ctx, request, *args, **kwargs)
+                return await original(*args, **kwargs)
             try:
                 with call:
-                    response = await original(sdk, hook_ctx, request, *args, **kwargs)
+                    response = await original(*args, **kwargs)
             except BaseException as error:
-                call.failed(error)
+                failed(call, error)
                 raise
-            call.responded(response)
+            answered(call, response)
             return response
 
-        return do_request_async
+        return request
 
     return hook
+
+
+def _begun(
+    begin: Callable[..., HttpCall | batch.Fetch | None], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> HttpCall | batch.Fetch | None:
+    try:
+        return begin(*args, **kwargs)
+    except Exception:  # the SDK's function takes other arguments now
+        internal_error("starting a span")
+        return None
 
 
 class Caller:

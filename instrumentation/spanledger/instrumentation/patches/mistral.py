@@ -9,7 +9,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from spanledger.failures import internal_error
 from spanledger.instrumentation.patches.batch import Fetch
 from spanledger.instrumentation.patches.http_call import (
     Caller,
@@ -54,21 +53,17 @@ class Patch:
 
         return before_request
 
-    def _begin(self, request: Any) -> HttpCall | Fetch | None:
-        try:
-            url = request.url
-            path = "/fim/completions" if url.fragment == "fim" else url.path  # Google Cloud has one path for both
-            whole = f"{url.scheme}://{url.netloc.decode()}{path}"
-            key = request.headers.get("authorization") or request.headers.get("api-key") or ""
-            call = self._caller.begin(
-                whole,
-                request_of(request),
-                method=request.method,
-                stream="text/event-stream" in request.headers.get("accept", ""),
-                provider=self._provider,
-                key=key,
-            )
-            return call or self._caller.fetch(whole, method=request.method, provider=self._provider, key=key)
-        except Exception:
-            internal_error("starting a span")
-            return None
+    def _begin(self, sdk: Any, hook_ctx: Any, request: Any, *_: Any, **__: Any) -> HttpCall | Fetch | None:  # noqa: ARG002
+        url = request.url
+        path = "/fim/completions" if url.fragment == "fim" else url.path  # Google Cloud has one path for both
+        whole = f"{url.scheme}://{url.netloc.decode()}{path}"
+        key = request.headers.get("authorization") or request.headers.get("api-key") or ""
+        call = self._caller.begin(
+            whole,
+            request_of(request),
+            method=request.method,
+            stream="text/event-stream" in request.headers.get("accept", ""),
+            provider=self._provider,
+            key=key,
+        )
+        return call or self._caller.fetch(whole, method=request.method, provider=self._provider, key=key)

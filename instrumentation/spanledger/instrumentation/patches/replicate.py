@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from spanledger.failures import internal_error
 from spanledger.instrumentation.patches.background import pending_of
-from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall
+from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, async_request_hook, request_hook
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.wire.endpoints import find
 
@@ -27,7 +26,8 @@ class Patch:
         self._sdk = sdk
         self._caller = Caller(sdk, tracer_provider)
         self._hooks = Hooks(
-            (module, "Client", "_request", self._request), (module, "Client", "_async_request", self._async_request)
+            (module, "Client", "_request", request_hook(self._begin)),
+            (module, "Client", "_async_request", async_request_hook(self._begin)),
         )
 
     def remove(self) -> None:
@@ -35,56 +35,20 @@ class Patch:
         self._caller.active = False
         self._hooks.remove()
 
-    def _request(self, original: Any) -> Any:
-        def request(client: Any, method: str, path: str, **kwargs: Any) -> Any:
-            call = self._begin(client, method, path, kwargs)
-            if call is None:
-                return original(client, method, path, **kwargs)
-            try:
-                with call:
-                    response = original(client, method, path, **kwargs)
-            except BaseException as error:
-                call.failed(error)
-                raise
-            call.responded(response)
-            return response
-
-        return request
-
-    def _async_request(self, original: Any) -> Any:
-        async def request(client: Any, method: str, path: str, **kwargs: Any) -> Any:
-            call = self._begin(client, method, path, kwargs)
-            if call is None:
-                return await original(client, method, path, **kwargs)
-            try:
-                with call:
-                    response = await original(client, method, path, **kwargs)
-            except BaseException as error:
-                call.failed(error)
-                raise
-            call.responded(response)
-            return response
-
-        return request
-
-    def _begin(self, client: Any, method: str, path: str, kwargs: Mapping[str, Any]) -> HttpCall | None:
-        try:
-            endpoint = find(self._sdk.wire, method, path)
-            if endpoint is None:
-                return None
-            base_url = client._base_url or "https://api.replicate.com"
-            request = kwargs.get("json")
-            return self._caller.begin(
-                f"{str(base_url).rstrip('/')}{path}",
-                {**(request if isinstance(request, Mapping) else {}), "model": _model(path)},
-                method=method,
-                key=client._api_token or "",
-                endpoint=endpoint,
-                pending=pending_of(path) if endpoint.poll else None,
-            )
-        except Exception:
-            internal_error("starting a span")
+    def _begin(self, client: Any, method: str, path: str, **kwargs: Any) -> HttpCall | None:
+        endpoint = find(self._sdk.wire, method, path)
+        if endpoint is None:
             return None
+        base_url = client._base_url or "https://api.replicate.com"
+        request = kwargs.get("json")
+        return self._caller.begin(
+            f"{str(base_url).rstrip('/')}{path}",
+            {**(request if isinstance(request, Mapping) else {}), "model": _model(path)},
+            method=method,
+            key=client._api_token or "",
+            endpoint=endpoint,
+            pending=pending_of(path) if endpoint.poll else None,
+        )
 
 
 def _model(path: str) -> str:

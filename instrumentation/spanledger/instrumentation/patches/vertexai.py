@@ -19,7 +19,14 @@ from google.protobuf.json_format import MessageToDict
 from spanledger.failures import internal_error
 from spanledger.instrumentation.durable import durable
 from spanledger.instrumentation.patches.grpc_status import refused
-from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, may_be_billed
+from spanledger.instrumentation.patches.http_call import (
+    Caller,
+    Hooks,
+    HttpCall,
+    async_request_hook,
+    may_be_billed,
+    request_hook,
+)
 from spanledger.instrumentation.sdks import Sdk
 from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.stream import Watch
@@ -85,7 +92,7 @@ class Patch:
 
         return _prep_wrapped_messages
 
-    def _begin(self, host: str, name: str, request: Any) -> HttpCall | None:
+    def _begin(self, host: str, name: str, request: Any, *_: Any, **__: Any) -> HttpCall | None:
         """Start the call of a publisher's model, or of a tuned one that generates; others are billed by the hour."""
         try:
             path = str(getattr(request, "model", "") or getattr(request, "endpoint", ""))
@@ -118,34 +125,7 @@ class Patch:
         return find(self._caller.sdk.wire, "POST", url) if publisher or name != "predict" else None
 
 
-def _hook(original: Any, begin: Callable[[Any], HttpCall | None], streamed: bool, asynchronous: bool) -> Any:
-    def unary(request: Any, *args: Any, **kwargs: Any) -> Any:
-        call = begin(request)
-        if call is None:
-            return original(request, *args, **kwargs)
-        try:
-            with call:
-                response = original(request, *args, **kwargs)
-        except BaseException as error:
-            _failed(call.span, error)
-            raise
-        _answered(call, response)
-        return response
-
-    @durable
-    async def async_unary(request: Any, *args: Any, **kwargs: Any) -> Any:
-        call = begin(request)
-        if call is None:
-            return await original(request, *args, **kwargs)
-        try:
-            with call:
-                response = await original(request, *args, **kwargs)
-        except BaseException as error:
-            _failed(call.span, error)
-            raise
-        _answered(call, response)
-        return response
-
+def _hook(original: Any, begin: Callable[..., HttpCall | None], streamed: bool, asynchronous: bool) -> Any:
     def stream(request: Any, *args: Any, **kwargs: Any) -> Any:
         call = begin(request)
         if call is None:
@@ -154,11 +134,16 @@ def _hook(original: Any, begin: Callable[[Any], HttpCall | None], streamed: bool
             with call:
                 response = original(request, *args, **kwargs)
         except BaseException as error:
-            _failed(call.span, error)
+            _failed(call, error)
             raise
         return _async_stream(call, response) if hasattr(response, "__await__") else _watched(call, response)
 
-    hooked = stream if streamed else async_unary if asynchronous else unary
+    if streamed:
+        hooked = stream
+    elif asynchronous:
+        hooked = durable(async_request_hook(begin, _answered, _failed)(original))
+    else:
+        hooked = request_hook(begin, _answered, _failed)(original)
     return functools.wraps(original)(hooked)
 
 
@@ -168,7 +153,7 @@ async def _async_stream(call: HttpCall, response: Any) -> Any:
         with call:
             stream = await response
     except BaseException as error:
-        _failed(call.span, error)
+        _failed(call, error)
         raise
     return _watched(call, stream)
 
@@ -185,7 +170,11 @@ def _answered(call: HttpCall, response: Any) -> None:
         internal_error("reading a response")
 
 
-def _failed(span: CallSpan, error: BaseException, seen: Reading | None = None) -> None:
+def _failed(call: HttpCall, error: BaseException) -> None:
+    _broken(call.span, error)
+
+
+def _broken(span: CallSpan, error: BaseException, seen: Reading | None = None) -> None:
     """The call raised `error`; unless it is sure that nothing was generated, the usage is missing.
 
     Parameters:
@@ -288,7 +277,7 @@ class _Stream:
 
     def _broken(self, error: BaseException) -> None:
         span = self._watch.call
-        _failed(span, error, None if span.first_token_ns is None else self._watch.reader.reading())
+        _broken(span, error, None if span.first_token_ns is None else self._watch.reader.reading())
 
     def __del__(self) -> None:
         watch = self.__dict__.get("_watch")

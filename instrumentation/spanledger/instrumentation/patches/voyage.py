@@ -10,8 +10,7 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
-from spanledger.failures import internal_error
-from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall
+from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, async_request_hook, request_hook
 from spanledger.instrumentation.sdks import Sdk
 
 _RETRIED = ("RateLimitError", "ServiceUnavailableError", "Timeout")
@@ -28,8 +27,8 @@ class Patch:
         self._caller = Caller(sdk, tracer_provider)
         requestor = getattr(getattr(module, "api_resources", module), "api_requestor", module)
         self._hooks = Hooks(
-            (requestor, "APIRequestor", "request", self._request),
-            (requestor, "APIRequestor", "arequest", self._arequest),
+            (requestor, "APIRequestor", "request", request_hook(self._begin, _answered, _failed)),
+            (requestor, "APIRequestor", "arequest", async_request_hook(self._begin, _answered, _failed)),
             (module, "Client", "_make_retry_controller", _make_retry_controller),
             (module, "AsyncClient", "_make_retry_controller", _make_retry_controller),
         )
@@ -39,58 +38,19 @@ class Patch:
         self._caller.active = False
         self._hooks.remove()
 
-    def _request(self, original: Any) -> Any:
-        def request(requestor: Any, method: Any, url: Any, *args: Any, **kwargs: Any) -> Any:
-            call = self._begin(requestor, method, url, args, kwargs)
-            if call is None:
-                return original(requestor, method, url, *args, **kwargs)
-            try:
-                with call:
-                    response = original(requestor, method, url, *args, **kwargs)
-            except BaseException as error:
-                _failed(call, error)
-                raise
-            _answered(call, response)
-            return response
-
-        return request
-
-    def _arequest(self, original: Any) -> Any:
-        async def arequest(requestor: Any, method: Any, url: Any, *args: Any, **kwargs: Any) -> Any:
-            call = self._begin(requestor, method, url, args, kwargs)
-            if call is None:
-                return await original(requestor, method, url, *args, **kwargs)
-            try:
-                with call:
-                    response = await original(requestor, method, url, *args, **kwargs)
-            except BaseException as error:
-                _failed(call, error)
-                raise
-            _answered(call, response)
-            return response
-
-        return arequest
-
-    def _begin(
-        self, requestor: Any, method: str, url: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> HttpCall | None:
-        try:
-            attempts = _attempts.get()
-            call = None if attempts is None else attempts.held()
-            if call is None:
-                params = args[0] if args else kwargs.get("params")
-                call = self._caller.begin(
-                    f"{requestor.base_url}{url}",
-                    params if isinstance(params, Mapping) else {},
-                    method=method,
-                    key=requestor.api_key or "",
-                )
-            if call is not None:
-                call.attempt()
-            return call
-        except Exception:
-            internal_error("starting a span")
-            return None
+    def _begin(self, requestor: Any, method: str, url: str, params: Any = None, *_: Any, **__: Any) -> HttpCall | None:
+        attempts = _attempts.get()
+        call = None if attempts is None else attempts.held()
+        if call is None:
+            call = self._caller.begin(
+                f"{requestor.base_url}{url}",
+                params if isinstance(params, Mapping) else {},
+                method=method,
+                key=requestor.api_key or "",
+            )
+        if call is not None:
+            call.attempt()
+        return call
 
 
 class _Attempts:

@@ -19,7 +19,16 @@ from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from spanledger.failures import internal_error
-from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall, async_streaming, current, streaming
+from spanledger.instrumentation.patches.http_call import (
+    Caller,
+    Hooks,
+    HttpCall,
+    async_request_hook,
+    async_streaming,
+    current,
+    request_hook,
+    streaming,
+)
 from spanledger.instrumentation.sdks import Sdk
 
 _HTTPX = "ibm_watsonx_ai._wrappers.httpx"
@@ -105,36 +114,13 @@ class Patch:
     # what both do
 
     def _post(self, send: Any, api_client: Callable[[], Any]) -> Any:
-        def post(*args: Any, **kwargs: Any) -> Any:
-            call = self._begin(api_client, args, kwargs)
-            if call is None:
-                return send(*args, **kwargs)
-            try:
-                with call:
-                    response = send(*args, **kwargs)
-            except BaseException as error:
-                call.failed(error)
-                raise
-            call.responded(response)
-            return response
-
-        return post
+        return request_hook(functools.partial(self._begin_post, api_client))(send)
 
     def _async_post(self, send: Any, api_client: Callable[[], Any]) -> Any:
-        async def post(*args: Any, **kwargs: Any) -> Any:
-            call = self._begin(api_client, args, kwargs)
-            if call is None:
-                return await send(*args, **kwargs)
-            try:
-                with call:
-                    response = await send(*args, **kwargs)
-            except BaseException as error:
-                call.failed(error)
-                raise
-            call.responded(response)
-            return response
+        return async_request_hook(functools.partial(self._begin_post, api_client))(send)
 
-        return post
+    def _begin_post(self, api_client: Callable[[], Any], *args: Any, **kwargs: Any) -> HttpCall | None:
+        return self._begin(api_client, args, kwargs)
 
     def _stream(self, send: Any, api_client: Callable[[], Any]) -> Any:
         def stream(*args: Any, **kwargs: Any) -> Any:
