@@ -208,19 +208,7 @@ class PriceBook:
         try:
             if 0 in parts.values():  # providers report zeros for what they have no rate for
                 parts = {part: quantity for part, quantity in parts.items() if quantity}
-            key = (
-                call.provider,
-                call.model,
-                call.request_model,
-                call.service_tier,
-                call.processing,
-                call.region,
-                call.tenant if self._by_tenant else "",
-                call.api_key if self._by_key else "",
-                *parts,
-            )
-            if call.unmapped:
-                key = (*key, "", *call.unmapped)
+            key = self._key(call, parts, call.unmapped)
             entry = self._memo.get(key)
             if entry is None or not entry.begin <= call.start_ns < entry.end:
                 entry = self._entry(call, key)
@@ -335,7 +323,7 @@ class PriceBook:
     # ---- resolving, once for each key and period
 
     def _key(self, call: Call, parts: Iterable[str], unmapped: Collection[str]) -> tuple[str, ...]:
-        """Everything but the time and the tier that can change a call's rates; `price` builds the same in place."""
+        """Everything but the time and the tier that can change a call's rates."""
         key = (
             call.provider,
             call.model,

@@ -81,11 +81,7 @@ def log_file(home: Path) -> Path:
 
 def running(home: Path) -> Running | None:
     """The service of `home`, or None if none runs."""
-    found = presence.holder(lock_file(home))
-    try:
-        return Running(**found) if found else None
-    except TypeError:
-        return None
+    return presence.running(lock_file(home), Running)
 
 
 def start(home: Path, ports: Ports = ANY_PORTS, timeout: float = START_SECONDS) -> Running:

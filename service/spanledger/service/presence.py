@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from spanledger.exporter.private import home_folder
+
+Told = TypeVar("Told")
 
 _TRIES = 25
 
@@ -35,6 +37,15 @@ def holder(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:  # in the instant before it has said so
+        return None
+
+
+def running(path: Path, told: Callable[..., Told]) -> Told | None:
+    """Who holds the lock, as `told` makes it of what they say of themselves; None where nobody does."""
+    found = holder(path)
+    try:
+        return told(**found) if found else None
+    except TypeError:  # another version says other things
         return None
 
 

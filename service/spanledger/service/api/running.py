@@ -40,11 +40,7 @@ def lock_file(home: Path) -> Path:
 
 def running(home: Path) -> Running | None:
     """The API of `home`, or None where none is served."""
-    found = presence.holder(lock_file(home))
-    try:
-        return Running(**found) if found else None
-    except TypeError:
-        return None
+    return presence.running(lock_file(home), Running)
 
 
 def missing() -> str:

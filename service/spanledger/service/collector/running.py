@@ -57,11 +57,7 @@ def lock_file(home: Path) -> Path:
 
 def running(home: Path) -> Running | None:
     """The collector of `home`, or None if none runs."""
-    found = presence.holder(lock_file(home))
-    try:
-        return Running(**found) if found else None
-    except TypeError:
-        return None
+    return presence.running(lock_file(home), Running)
 
 
 def missing() -> str:
