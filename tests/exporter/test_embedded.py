@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -62,6 +64,22 @@ def test_starting_again_finds_the_running_one(server: EmbeddedClickHouse) -> Non
     assert server.status().pid == pid
     with pytest.raises(EmbeddedError, match=f"already runs with http_port {first.port}, not 1234"):
         server.start(http_port=1234)
+
+
+def test_a_server_that_is_just_ending_is_waited_for(server: EmbeddedClickHouse) -> None:
+    """It holds its lock until it has gone, and no longer answers."""
+    port = free_port()
+    server._make_folder()
+    (server.folder / "server.lock").write_text("123")
+    (server.folder / "server.json").write_text(json.dumps({"pid": 123, "http_port": port, "tcp_port": free_port()}))
+    with (server.folder / "server.lock").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert server._state() is not None
+        gone = threading.Timer(0.2, fcntl.flock, (held, fcntl.LOCK_UN))
+        gone.start()
+        endpoint = server.start()
+        gone.join()
+    connect(endpoint).close()
 
 
 def test_processes_that_start_it_at_the_same_time_share_one(server: EmbeddedClickHouse) -> None:

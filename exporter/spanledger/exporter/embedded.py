@@ -96,7 +96,7 @@ class EmbeddedClickHouse:
         self._make_folder()
         with self._alone("start"):
             state = self._state()
-            if state is not None:
+            if state is not None and self._serves(state):
                 return self._already(state, http_port, tcp_port)
             if importlib.util.find_spec("chdb") is None:
                 raise EmbeddedError(
@@ -165,6 +165,16 @@ class EmbeddedClickHouse:
             private_folder(self.folder)
         except OSError as error:
             raise EmbeddedError(f"cannot use {self.folder}: {error}") from error
+
+    def _serves(self, state: dict[str, Any]) -> bool:
+        """Whether the server is there to stay: one that does not answer is ending, and its end is waited for."""
+        from spanledger.exporter.embedded_server import ask
+
+        try:
+            ask(int(state["http_port"]), "SELECT 1")
+            return True
+        except OSError:
+            return not _wait(lambda: not self._running(), _STOP_S)
 
     def _already(self, state: dict[str, Any], http_port: int | None, tcp_port: int | None) -> Endpoint:
         for name, asked in (("http_port", http_port), ("tcp_port", tcp_port)):
