@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +20,15 @@ from spanledger.settings import settings
 
 if TYPE_CHECKING:
     from tests.all_recordings import Everything
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test writes to the user's own ledger; what is interrupted ends, also where the run itself would not."""
+    home = tempfile.TemporaryDirectory(prefix="spanledger-tests-")
+    config.add_cleanup(home.cleanup)
+    os.environ["SPANLEDGER_HOME"] = home.name
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def free_port() -> int:

@@ -291,6 +291,7 @@ def test_results_above_a_size_are_read_beside_the_program(
     assert handoff.working == set()
 
 
+@pytest.mark.usefixtures("ledger_home")
 def test_a_flush_waits_for_results_that_are_still_being_read() -> None:
     go_on = threading.Event()
     batch._do(lambda: bool(go_on.wait(10)) and None, batch._INLINE + 1)

@@ -242,15 +242,18 @@ class Shipper:
     def flush(self, timeout: float) -> None:
         """See `spanledger.exporter.flush`."""
         deadline = time.monotonic() + timeout
+        unwritten: OSError | None = None
         try:
             self.journal.write_held()
             self.journal.seal()
         except OSError as error:
-            raise FlushError(f"the journal cannot be written: {error}") from error
+            unwritten = error
         losses, before = self.journal.health.total(*LOSSES), self._losses_before
         self._losses_before = losses
         if losses > before:
             raise FlushError(f"{losses - before} rows are lost; the log and `spanledger doctor` say why")
+        if unwritten is not None:
+            raise FlushError(f"the journal cannot be written: {unwritten}") from unwritten
         if held := self.journal.held:
             raise FlushError(f"{held} rows wait in memory: {self.journal.folder} takes nothing, the disk may be full")
         waiting = self._waiting()
