@@ -179,7 +179,7 @@ def test_a_text_that_is_too_long_is_not_read_and_harms_nothing(taking):
         (b"{}", "text/plain", {}, 415, "Content-Type 'text/plain'"),
         (b"{}", "application/json", {"content_encoding": "br"}, 415, "Content-Encoding 'br'"),
         (b"{}", "application/json", {"content_encoding": "gzip"}, 400, "not valid gzip"),
-        (gzip.compress(b"{}")[:-4], "application/json", {"content_encoding": "gzip"}, 400, "ends too early"),
+        (gzip.compress(b"{}", mtime=0)[:-4], "application/json", {"content_encoding": "gzip"}, 400, "ends too early"),
         (b"{}", "application/json", {"content_encoding": "zstd"}, 400, "not valid zstd"),
         (b"\0" * (17 << 20), "application/x-protobuf", {}, 413, "more than 16777216 bytes"),
         (gzip.compress(b"\0" * (9 << 20)), "application/json", {"content_encoding": "gzip"}, 413, "unpacks to more"),
