@@ -40,7 +40,7 @@ def sql(panel: Mapping[str, Any], filters: Mapping[str, str]) -> str:
     """A panel's SQL as Grafana sends it to the data source, before macros and variables."""
     conditions = [
         "$__timeFilter(start_time)",
-        "event_date >= toDate($__fromTime) - 1",
+        "event_date >= toDate($__fromTime) - 31",  # OpenAI keeps responses for 30 days: one may be fetched so late
         *(
             f"$__conditionalAll({column.replace(name, f'llm_calls.{name}') if column == name else column}"
             f" IN (${{{name}:sqlstring}}), ${name})"
@@ -86,7 +86,7 @@ _JAEGER = {
 def variable_sql(column: str) -> str:
     return (
         f"SELECT DISTINCT {column} AS value FROM llm_calls"
-        " WHERE $__timeFilter(start_time) AND event_date >= toDate($__fromTime) - 1 ORDER BY value LIMIT 1000"
+        " WHERE $__timeFilter(start_time) AND event_date >= toDate($__fromTime) - 31 ORDER BY value LIMIT 1000"
     )
 
 
@@ -194,7 +194,7 @@ def own_queries() -> list[dict[str, str]]:
             "query": (
                 "SELECT toStartOfInterval(start_time, INTERVAL {rounding:UInt32} SECOND)::INT AS t,"
                 f" {columns}\nFROM spanledger.llm_calls FINAL\n"
-                "WHERE event_date >= toDate(now() - {seconds:UInt32}) - 1 AND start_time >= now() - {seconds:UInt32}\n"
+                "WHERE event_date >= toDate(now() - {seconds:UInt32}) - 31 AND start_time >= now() - {seconds:UInt32}\n"
                 "GROUP BY t ORDER BY t WITH FILL STEP {rounding:UInt32}"
             ),
         }

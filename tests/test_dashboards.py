@@ -144,13 +144,18 @@ def filled(clickhouse: EmbeddedClickHouse) -> Iterator[Client]:
     writer.close()
 
 
-def expanded(sql: str, chosen: Mapping[str, list[str]] | None = None) -> str:
+def expanded(
+    sql: str,
+    chosen: Mapping[str, list[str]] | None = None,
+    begin: datetime = SINCE,
+    end: datetime = UNTIL,
+) -> str:
     """SQL as the data source sends it, its macros and the variables of the dashboard replaced.
 
     The macros: https://grafana.com/grafana/plugins/grafana-clickhouse-datasource/
     """
     chosen = chosen or {}
-    since, until = (f"toDateTime({int(moment.timestamp())})" for moment in (SINCE, UNTIL))
+    since, until = (f"toDateTime({int(moment.timestamp())})" for moment in (begin, end))
 
     def conditional(found: re.Match[str]) -> str:
         return found[1] if found[2] in chosen else "1=1"
