@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from spanledger.service.cli import cli
 from spanledger.settings import settings
+from tests.service import dashboard
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -107,3 +110,44 @@ def home(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "home"
     yield folder
     assert spanledger(folder, "down").returncode == 0
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not on this machine: apt-get install chromium")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs Playwright: pip install 'spanledger[dev]'", exc_type=ImportError
+    )
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def opens(browser: Any) -> Iterator[Callable[..., Any]]:
+    """`opens(url)`: the page there, when all of it is shown. What it throws or fetches elsewhere fails the test."""
+    contexts, trouble = [], []
+
+    def page(
+        address: str, done: str = dashboard.DONE, before: Callable[[Any], None] = lambda _: None, **options: Any
+    ) -> Any:
+        given = {"viewport": {"width": 1360, "height": 900}, "timezone_id": "UTC", "locale": "en-GB", **options}
+        context = browser.new_context(**given)
+        contexts.append(context)
+        opened = context.new_page()
+        origin = "/".join(address.split("/")[:3])
+        opened.on("pageerror", lambda error: trouble.append(str(error)))
+        opened.on("request", lambda asked: asked.url.startswith((origin, "blob:")) or trouble.append(asked.url))
+        opened.on("console", lambda said: "Content Security" in said.text and trouble.append(said.text))
+        before(opened)
+        opened.goto(address)
+        opened.wait_for_selector(done)
+        return opened
+
+    yield page
+    for context in contexts:
+        context.close()
+    assert trouble == []

@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,11 @@ from spanledger.exporter.client import Client
 from spanledger.pricing.book import PriceBook, default_book
 from spanledger.pricing.call import Call, amount_text
 from spanledger.pricing.usage import CACHE_READ_PARTS, CACHE_WRITE_PARTS, OUTPUT_PARTS, TOKEN_PARTS, totals
+from spanledger.settings import Settings
 
 DAYS = 75
+DONE = "main:not([aria-busy]):not(:has([aria-busy]))"
+"""The page has all that it asked for."""
 
 # provider, model, operation, calls a day, tokens (input, cache read, cache write, output, reasoning), seconds
 TRAFFIC = [
@@ -41,20 +44,53 @@ FEATURES = {
 ERRORS = [("RateLimitError", "Rate limit reached for requests"), ("APITimeoutError", "Request timed out.")]
 
 
-def rows(now: datetime, days: int = DAYS) -> Iterator[dict[str, Any]]:
-    """Rows of `llm_calls` up to `now`; the same for the same `now`."""
+def rows(now: datetime, days: int = DAYS, times: int = 1) -> Iterator[dict[str, Any]]:
+    """Rows of `llm_calls` up to `now`, three to a trace; the same for the same `now`.
+
+    Parameters:
+        times: so many times the traffic.
+    """
     book, chance, number = default_book(), random.Random(7), 0
     for age in range(days, -1, -1):
         day = (now - timedelta(days=age)).replace(hour=0, minute=0, second=0, microsecond=0)
         growth = 1.3 - 0.8 * age / max(days, 1)
         quiet = 0.35 if day.weekday() > 4 else 1.0
-        for traffic in TRAFFIC:
-            for _ in range(max(1, round(traffic[3] * growth * quiet * chance.uniform(0.75, 1.25)))):
-                at = day + timedelta(hours=min(23.99, max(0.0, chance.gauss(13.5, 3.6))))
-                number += 1
-                row = _row(book, chance, number, at, traffic)
-                if at < now - timedelta(minutes=1):
-                    yield row
+        wanted = [
+            (day + timedelta(hours=min(23.99, max(0.0, chance.gauss(13.5, 3.6)))), chance.random(), traffic)
+            for traffic in TRAFFIC
+            for _ in range(max(1, round(times * traffic[3] * growth * quiet * chance.uniform(0.75, 1.25))))
+        ]
+        ends = day
+        for i, (at, _, traffic) in enumerate(sorted(wanted, key=lambda each: each[:2])):
+            number += 1
+            if i % 3 == 0:
+                whom = _whom(chance, number)
+            else:
+                at = ends + timedelta(seconds=chance.uniform(0.01, 0.4))
+            row = _row(book, chance, number, at, traffic) | whom
+            ends = at + timedelta(microseconds=row["duration_ns"] // 1000)
+            if at < now - timedelta(minutes=1):
+                yield row
+
+
+def _whom(chance: random.Random, number: int) -> dict[str, Any]:
+    """What the calls of a trace have in common."""
+    service = chance.choice(list(FEATURES))
+    tenant = chance.choice(["acme", "acme", "globex", "initech", "umbrella"])
+    feature = chance.choice(FEATURES[service])
+    return {
+        "trace_id": sha256(f"trace {number}".encode()).hexdigest()[:32],
+        "service_name": service,
+        "environment": "production" if chance.random() < 0.85 else "staging",
+        "tenant": tenant,
+        "user_id": f"{chance.choice(['ada', 'grace', 'alan', 'edsger', 'barbara', 'donald'])}@{tenant}.example",
+        "session_id": f"session-{number // 12}",
+        "feature": feature,
+        "prompt_name": f"{feature}-v{chance.choice([1, 2, 2])}",
+        "tags": {"team": chance.choice(["blue", "green"])},
+        "api_key_hash": sha256(service.encode()).hexdigest()[:16],
+        "api_key_alias": f"{service}-key",
+    }
 
 
 def _row(book: PriceBook, chance: random.Random, number: int, at: datetime, traffic: Any) -> dict[str, Any]:
@@ -70,9 +106,6 @@ def _row(book: PriceBook, chance: random.Random, number: int, at: datetime, traf
         parts = {}
     start_ns = int(at.timestamp() * 1e9)
     charge = book.price(Call(provider, model, start_ns, parts, usage_status=status, failed=failed))
-    service = chance.choice(list(FEATURES))
-    tenant = chance.choice(["acme", "acme", "globex", "initech", "umbrella"])
-    feature = chance.choice(FEATURES[service])
     taken = seconds * chance.lognormvariate(0, 0.5)
     error, message = chance.choice(ERRORS) if failed else ("", "")
     sums = totals(parts)
@@ -81,13 +114,10 @@ def _row(book: PriceBook, chance: random.Random, number: int, at: datetime, traf
         "entry_id": sha256(f"call {number}".encode()).hexdigest()[:32],
         "line": 0,
         "version": 1,
-        "trace_id": sha256(f"trace {number // 3}".encode()).hexdigest()[:32],
         "span_id": sha256(f"span {number}".encode()).hexdigest()[:16],
         "start_time": f"{start_ns // 10**9}.{start_ns % 10**9:09d}",
         "duration_ns": int(taken * 1e9),
         "time_to_first_token_ns": int(taken * 2e8) if operation == "chat" and not failed else None,
-        "service_name": service,
-        "environment": "production" if chance.random() < 0.85 else "staging",
         "source": "spanledger",
         "provider": provider,
         "operation": operation,
@@ -106,14 +136,6 @@ def _row(book: PriceBook, chance: random.Random, number: int, at: datetime, traf
         "base_currency": charge.base_currency,
         "priced_model": charge.priced_model,
         "price_snapshot": charge.snapshot,
-        "tenant": tenant,
-        "user_id": f"{chance.choice(['ada', 'grace', 'alan', 'edsger', 'barbara', 'donald'])}@{tenant}.example",
-        "session_id": f"session-{number // 4}",
-        "feature": feature,
-        "prompt_name": f"{feature}-v{chance.choice([1, 2, 2])}",
-        "tags": {"team": chance.choice(["blue", "green"])},
-        "api_key_hash": sha256(service.encode()).hexdigest()[:16],
-        "api_key_alias": f"{service}-key",
         "usage": {part: str(quantity) for part, quantity in parts.items()},
     }
     if status == "reported":
@@ -147,9 +169,9 @@ def _group(part: str) -> str:
     return "cost_output" if part in OUTPUT_PARTS else "cost_input"
 
 
-def fill(client: Client, now: datetime, days: int = DAYS) -> list[dict[str, Any]]:
+def fill(client: Client, now: datetime, days: int = DAYS, times: int = 1) -> list[dict[str, Any]]:
     """Put the calls into the ledger."""
-    made = list(rows(now, days))
+    made = list(rows(now, days, times))
     add(client, made)
     return made
 
@@ -160,15 +182,14 @@ def add(client: Client, made: list[dict[str, Any]]) -> None:
 
 
 @contextmanager
-def served(home: Path, **chosen: Any) -> Iterator[str]:
-    """The API and the dashboard of `home`, on a free port of loopback; its URL."""
+def served(home: Path, now: Settings | None = None, **chosen: Any) -> Iterator[str]:
+    """The API and the dashboard of `home`, or of the settings `now`, on a free port of loopback; its URL."""
     from spanledger.service import listening
     from spanledger.service.api.app import application
     from spanledger.service.api.settings import ServeSettings
     from spanledger.service.part_settings import Address
-    from spanledger.settings import Settings
 
-    app = application(Settings(home), ServeSettings(**{"requests_per_minute": 100_000, **chosen}))
+    app = application(now or Settings(home), ServeSettings(**{"requests_per_minute": 100_000, **chosen}))
     listener = listening.bind(Address("127.0.0.1", 0), "PORT", "")
     server = listening.Server(app)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
@@ -180,7 +201,3 @@ def served(home: Path, **chosen: Any) -> Iterator[str]:
         thread.join(20)
         app.state.ledger.close()
         listener.close()
-
-
-def now() -> datetime:
-    return datetime.now(timezone.utc)

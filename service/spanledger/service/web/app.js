@@ -6,11 +6,14 @@ import { calls } from "./calls.js";
 import { $, copying, h, say, show } from "./dom.js";
 import { filters } from "./filters.js";
 import { overview } from "./overview.js";
+import { repricing } from "./repricing.js";
 import { read, write, zoneOf } from "./state.js";
 import { clock, span } from "./time.js";
 
 const REFRESH = 15_000;
-const TITLES = { overview: "Overview", calls: "Calls" };
+const VIEWS = { overview, calls, repricing };
+const TITLES = { overview: "Overview", calls: "Calls", repricing: "Repricing" };
+const STILL = ["repricing"]; // views that take long and do not refresh themselves
 
 let state = read(location.search);
 let shown = null;
@@ -65,8 +68,7 @@ async function load(moved = false) {
   filters(state, go, range);
   main.setAttribute("aria-busy", "true");
   try {
-    const view = { overview, calls }[state.view];
-    await view({ main, state: { ...state, call: "" }, go, range, where, zone, now, span: asked, signal, empty });
+    await VIEWS[state.view]({ main, state: { ...state, call: "" }, go, range, where, zone, now, span: asked, signal, empty, load: () => load() });
     notice();
     $("fresh").textContent = `Updated ${clock(Date.now(), zone)}`;
     main.removeAttribute("aria-busy");
@@ -172,9 +174,9 @@ $("live").addEventListener("click", () => {
 });
 setInterval(() => {
   const waits = $("main").hasAttribute("aria-busy") || document.querySelector("#notice form");
-  if (live && !waits && document.visibilityState === "visible") load();
+  if (live && !waits && !STILL.includes(state.view) && document.visibilityState === "visible") load();
 }, REFRESH);
-document.addEventListener("visibilitychange", () => live && document.visibilityState === "visible" && load());
+document.addEventListener("visibilitychange", () => live && !STILL.includes(state.view) && document.visibilityState === "visible" && load());
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href]");

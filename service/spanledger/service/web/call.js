@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { modelOf } from "./calls.js";
 import { $, copying, h, table } from "./dom.js";
 import { count, digits, duration, e18, isTokens, money, perMillion, words } from "./figures.js";
-import { named, write } from "./state.js";
+import { named, traced, write } from "./state.js";
 import { when } from "./time.js";
 
 /** Open the sheet with a call; `leave` is called when it is closed. */
@@ -45,7 +45,7 @@ function one(row, i, trace, state, zone) {
     price(proof),
     provenance(proof),
     !i && facts(row, state),
-    !i && h("p", { class: "actions" }, trace && h("a", { class: "button", href: trace, target: "_blank", rel: "noopener noreferrer" }, "Open the trace"), row.trace_id && h("a", { href: write({ ...state, call: "", view: "calls", range: "custom", since: row.start_time.slice(0, 10), until: "", filters: [["trace", row.trace_id]] }) }, "Calls of this trace")),
+    !i && h("p", { class: "actions" }, trace && h("a", { class: "button", href: trace, target: "_blank", rel: "noopener noreferrer" }, "Open the trace"), row.trace_id && h("a", { href: write(traced(state, row.trace_id, row.start_time, zone)) }, "Calls and cost of this trace")),
     !i && h("p", { class: "command" }, h("code", {}, `spanledger prices explain ${row.entry_id}`), copying(`spanledger prices explain ${row.entry_id}`)),
   ].filter(Boolean);
 }

@@ -24,6 +24,7 @@ function colour(name) {
  *   stacked: bars on top of each other, else lines,
  *   total: bucket number -> text of its total,
  *   axis: number -> text,
+ *   legend: element below the plot,
  *   whole: the axis has whole numbers only,
  *   pick: (bucket number, series number or null) -> nothing; opens what is beneath,
  *   href: (bucket number, series number or null) -> address of the same,
@@ -38,6 +39,7 @@ export function chart(wanted) {
     "aria-roledescription": "chart",
     "aria-label": `${wanted.label}. Arrow keys read the bars${wanted.pick ? ", Enter opens their calls" : ""}. A table with the same figures follows.`,
     "data-focus": `chart ${wanted.label}`,
+    style: { "min-height": `${wanted.height ?? HEIGHT}px` }, // drawn later; until then nothing below moves
   });
   const tip = h("div", { class: "tip", "aria-hidden": "true", hidden: true });
   const sums = stacked ? cumulative(series, buckets.length) : null;
@@ -158,7 +160,7 @@ export function chart(wanted) {
   const resized = new ResizeObserver(() => plot.isConnected && plot.clientWidth && (drawn && Math.abs(drawn.width - plot.clientWidth) < 2 ? null : draw()));
   resized.observe(plot);
   document.addEventListener("themed", draw);
-  const whole = h("div", { class: "chart" }, plot, behind(wanted));
+  const whole = h("div", { class: "chart" }, plot, wanted.legend, behind(wanted));
   whole.leave = () => {
     resized.disconnect();
     document.removeEventListener("themed", draw);

@@ -33,7 +33,9 @@ export function say(text) {
   $("say").textContent = text;
 }
 
-/** A table. Columns are {name, head, number, minor, of: row -> content}; the first cell of a row names it. */
+/** A table. Columns are {head, number, minor, sort, of: row -> content}; the first cell of a row names it. `sort` is
+ * {now: "descending", "ascending" or null, by: what sorts by it}.
+ */
 export function table(caption, columns, rows, foot) {
   const kind = (column) => [column.number && "number", column.minor && "minor"].filter(Boolean).join(" ") || null;
   const cells = (row, of) =>
@@ -47,12 +49,14 @@ export function table(caption, columns, rows, foot) {
       "table",
       {},
       h("caption", { class: "unseen" }, caption),
-      h("thead", {}, h("tr", {}, columns.map((each) => h("th", { scope: "col", class: kind(each) }, each.head)))),
+      h("thead", {}, h("tr", {}, columns.map((each) => h("th", { scope: "col", class: kind(each), "aria-sort": each.sort?.now }, heading(each))))),
       h("tbody", {}, rows.map((row) => h("tr", {}, cells(row, "of")))),
       foot && h("tfoot", {}, h("tr", {}, cells(foot, "of"))),
     ),
   );
 }
+
+const heading = ({ head, sort }) => (sort ? h("button", { type: "button", class: "sort", "data-focus": `sort ${head}`, onclick: sort.by }, head) : head);
 
 export function copying(text, label = "Copy") {
   const button = h(

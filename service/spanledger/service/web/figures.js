@@ -38,17 +38,24 @@ export function money(amount, currency) {
       ? { maximumFractionDigits: 0 }
       : size >= ONE || size === 0n
         ? { minimumFractionDigits: 2, maximumFractionDigits: 2 }
-        : { maximumSignificantDigits: 3, minimumFractionDigits: 2 };
+        : { minimumSignificantDigits: 3, maximumSignificantDigits: 3 };
   return new Intl.NumberFormat(undefined, { style: "currency", currencyDisplay: "narrowSymbol", currency: currency || "USD", ...rule }).format(digits(amount));
 }
 
 export const count = (number) => (number === null || number === undefined ? "–" : plain.format(number));
 export const compact = (number) => (number === null || number === undefined ? "–" : short.format(number));
 
+const percentFormat = (places) => new Intl.NumberFormat(undefined, { style: "percent", minimumFractionDigits: places, maximumFractionDigits: places });
+
 export function percent(share) {
   if (share === null || share === undefined || Number.isNaN(share)) return "–";
-  return new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: share && Math.abs(share) < 0.1 ? 1 : 0 }).format(share);
+  const size = Math.abs(share);
+  if (size > 0 && size < 0.0005) return `< ${percentFormat(1).format(0.001)}`;
+  return percentFormat(size > 0 && size < 0.0995 ? 1 : 0).format(share);
 }
+
+/** An amount with all its digits, for a pointer on it. */
+export const exactly = (amount, currency) => (amount === null ? null : `${digits(amount)} ${currency}`);
 
 /** Nanoseconds for reading. */
 export function duration(ns) {

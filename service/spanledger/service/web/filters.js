@@ -1,6 +1,6 @@
 // The bar with the range of time and the filters.
 
-import { ask } from "./api.js";
+import { BRIEF, ask } from "./api.js";
 import { $, h } from "./dom.js";
 import { DIMENSIONS, filtered, named } from "./state.js";
 import { RANGES } from "./time.js";
@@ -34,7 +34,7 @@ export function filters(state, go, range) {
     value.focus();
     values.replaceChildren();
     if (!name || name === "tag" || name === "trace" || name === "session") return;
-    const found = await ask("llm/stats", [...range, ["group_by", name], ["limit", 200], ["sort", "-calls"], ["parts", "false"]]).catch(() => null);
+    const found = await ask("llm/stats", [...range, ["group_by", name], ["limit", 200], ["sort", "-calls"], ...BRIEF]).catch(() => null);
     if (found && dimension.value === name) values.replaceChildren(...found.groups.map((each) => h("option", { value: each.group[name] })));
   }
 
@@ -62,7 +62,9 @@ export function filters(state, go, range) {
         class: "adding",
         onsubmit: (event) => {
           event.preventDefault();
-          if (dimension.value) go({ ...state, filters: filtered(state, dimension.value, value.value) });
+          if (!dimension.value) return;
+          const trace = dimension.value === "trace" && { view: "calls", range: "12m", bucket: "", sort: "start_time" };
+          go({ ...state, ...trace, filters: filtered(state, dimension.value, trace ? value.value.trim() : value.value) });
         },
       },
       dimension,

@@ -1,16 +1,17 @@
 // The first view: what was spent, on what, and what wants attention.
 
-import { ask } from "./api.js";
+import { BRIEF, NO_PARTS, ask, save } from "./api.js";
+import { asked as askedBudgets, budgets } from "./budgets.js";
 import { columns as callColumns } from "./calls.js";
 import { chart } from "./chart.js";
 import { copying, h, show, table } from "./dom.js";
-import { compact, count, digits, duration, e18, height, isTokens, money, percent, ratio, sum, words } from "./figures.js";
+import { compact, count, duration, e18, exactly, height, isTokens, money, percent, ratio, sum, words } from "./figures.js";
 import { BUCKETS, DIMENSIONS, GROUPS, METRICS, filtered, named, write } from "./state.js";
-import { begins, buckets as bucketsOf, day, daysBetween, keyOf, plusDays, plusMonths } from "./time.js";
+import { begins, buckets as bucketsOf, day, keyOf, plusDays, plusMonths } from "./time.js";
 
 const SERIES = 7;
+const ROWS = 50;
 const SORT = { cost: "-cost", tokens: "-total_tokens", calls: "-calls", errors: "-errors" };
-const BRIEF = ["parts", "false"];
 
 const pick = {
   cost: (each) => e18(each.cost.total),
@@ -21,33 +22,46 @@ const pick = {
 
 /** Show the overview in `main`; each panel as its answer comes. */
 export async function overview(page) {
-  const { main, state } = page;
+  const { main, state, span } = page;
   if (!main.querySelector("#tiles")) main.replaceChildren(...frame());
   const card = (id) => main.querySelector(`#${id}`);
   const stats = (...parameters) => ask("llm/stats", [...page.range, ...parameters], page.signal);
 
+  const order = SORT[state.metric];
   const totals = stats();
-  const groups = stats(["group_by", state.by], ["limit", 50], ["sort", SORT[state.metric]], BRIEF);
-  const byTime = stats(["group_by", page.span.bucket], ["limit", 10000], BRIEF);
+  const table = stats(["group_by", state.by], ["limit", state.rows ? 1000 : ROWS], ["sort", state.order || order], ...NO_PARTS);
+  const groups = state.order && state.order !== order ? stats(["group_by", state.by], ["limit", SERIES], ["sort", order], ...BRIEF) : table;
+  const days = everyDay(page);
+  const byTime = days.ofRange ? days.answer : stats(["group_by", span.bucket], ["limit", 10000], ...BRIEF);
   const above = [
-    tiles(page, card("tiles"), totals),
+    tiles(page, card("tiles"), totals, days.answer),
     overTime(page, card("time"), groups, byTime, stats),
-    breakdown(page, card("groups"), groups, totals),
-    parts(page, card("parts"), totals),
-    latency(page, card("latency"), byTime, totals),
-    errors(page, card("errors"), totals),
+    breakdown(page, card("groups"), table, groups, totals),
   ];
   const below = () => [
-    caching(page, card("caching")),
+    spending(page, card("budgets")),
+    errors(page, card("errors"), totals),
+    parts(page, card("parts"), totals),
+    caching(page, card("caching"), totals),
+    latency(page, card("latency"), stats, totals),
+    slowest(page, card("slowest"), stats, table),
     dearest(page, card("dearest")),
     ranking(page, card("users"), stats, "user"),
     ranking(page, card("prompts"), stats, "prompt"),
-    attention(page, card("attention")),
+    attention(page, card("attention"), totals),
   ];
   totals.then(({ totals: [all] }) => main.classList.toggle("none", !all.rows)).catch(() => {});
   const settled = [...(await Promise.allSettled(above)), ...(await Promise.allSettled(below()))]; // what is seen first, first
   const failed = settled.find((each) => each.status === "rejected");
   if (failed) throw failed.reason;
+}
+
+/** What each day cost since the month before, for the tiles; where the range is one of days up to now, of all its days too. */
+function everyDay({ span, zone, now, where, signal }) {
+  const month = plusMonths(day(now, zone), -1);
+  const ofRange = span.bucket === "day" && !span.until && /^\d{4}-\d{2}-\d{2}$/.test(span.since);
+  const since = ofRange && span.since < month ? span.since : month;
+  return { ofRange, answer: ask("llm/stats", [["since", since], ["time_zone", zone], ...where, ["group_by", "day"], ["limit", 10000], ...BRIEF], signal) };
 }
 
 function frame() {
@@ -57,10 +71,12 @@ function frame() {
     h("div", { class: "tiles", id: "tiles" }),
     card("time", "wide"),
     card("groups", "wide"),
+    card("budgets"),
+    card("errors"),
     card("parts"),
     card("caching"),
     card("latency"),
-    card("errors"),
+    card("slowest"),
     card("dearest", "wide"),
     card("users"),
     card("prompts"),
@@ -78,17 +94,12 @@ const nothing = (text) => h("p", { class: "nothing" }, text);
 
 // ---- tiles
 
-async function tiles(page, place, totals) {
+async function tiles(page, place, totals, everyDay) {
   const { zone, now, span, where, signal } = page;
   const today = day(now, zone);
   const month = `${today.slice(0, 7)}-01`;
-  const since = plusDays(month, -31).slice(0, 7); // the whole month before, and at least a week
-  const before = [["since", span.before.since], ["until", span.before.until], ["time_zone", zone], ...where, BRIEF];
-  const [days, all, past] = await Promise.all([
-    ask("llm/stats", [["since", since], ["time_zone", zone], ...where, ["group_by", "day"], ["limit", 100], BRIEF], signal),
-    totals,
-    ask("llm/stats", before, signal),
-  ]);
+  const before = [["since", span.before.since], ["until", span.before.until], ["time_zone", zone], ...where, ...BRIEF];
+  const [days, all, past] = await Promise.all([everyDay, totals, ask("llm/stats", before, signal)]);
   const currency = all.totals[0].cost.currency;
   const spent = new Map(days.groups.map((each) => [each.group.day.slice(0, 10), e18(each.cost.total)]));
   const within = (from, to) => sum([...spent].filter(([date]) => date >= from && date <= to).map(([, amount]) => amount)) ?? 0n;
@@ -99,13 +110,14 @@ async function tiles(page, place, totals) {
   const [cost, formerCost] = [e18(total.cost.total), e18(former.cost.total)];
   const change = cost !== null && formerCost ? ratio(cost - formerCost, formerCost) : null;
   const unknown = total.cost.unknown_rows;
+  const whole_amount = (amount) => h("span", { title: exactly(amount, currency) }, money(amount, currency));
   fill(place, [days.groups, total, former, today], () => [
-    tile("Today", money(within(today, today), currency), `yesterday ${money(within(plusDays(today, -1), plusDays(today, -1)), currency)}`),
-    tile("This month", money(soFar, currency), `last month ${money(lastMonth, currency)}`),
+    tile("Today", whole_amount(within(today, today)), "yesterday ", whole_amount(within(plusDays(today, -1), plusDays(today, -1)))),
+    tile("This month", whole_amount(soFar), "last month ", whole_amount(lastMonth)),
     tile("Forecast", `≈ ${money(soFar + coming, currency)}`, "this month, at the last 7 days' pace"),
-    tile("In this range", money(cost, currency), [change === null ? "nothing to compare with" : h("span", { class: "change" }, `${change > 0 ? "▲" : change < 0 ? "▼" : ""} ${percent(Math.abs(change))} on the range before`), unknown ? h("a", { class: "aside warn", href: write({ ...page.state, view: "calls", filters: [...filtered(page.state, "price_status", "unpriced"), ["price_status", "usage_missing"]] }) }, `${count(unknown)} of unknown cost`) : null]),
-    tile("Calls", compact(total.calls), `${percent(total.error_rate)} failed`),
-    tile("Latency, p95", duration(total.duration_ns.p95), `half within ${duration(total.duration_ns.p50)}`),
+    tile("In this range", whole_amount(cost), [change === null ? "nothing to compare with" : h("span", { class: "change" }, `${change > 0 ? "▲" : change < 0 ? "▼" : ""} ${percent(Math.abs(change))} on the range before`), unknown ? h("a", { class: "aside warn", href: write({ ...page.state, view: "calls", filters: [...filtered(page.state, "price_status", "unpriced"), ["price_status", "usage_missing"]] }) }, `${count(unknown)} of unknown cost`) : null]),
+    tile("Calls", compact(total.calls), total.calls ? `${percent(total.error_rate)} failed` : ""),
+    tile("Latency, p95", duration(total.duration_ns.p95), total.duration_ns.p50 === null ? "" : `half within ${duration(total.duration_ns.p50)}`),
   ]);
 }
 
@@ -126,7 +138,7 @@ async function overTime(page, place, groups, byTime, stats) {
   const first = shownOf((await groups).groups, state);
   const names = first.map((each) => each.group[state.by]);
   const [series, whole] = await Promise.all([
-    names.length ? stats(["group_by", `${span.bucket},${state.by}`], ["limit", 10000], ["sort", "time"], BRIEF, ...filter(state, names)) : { groups: [] },
+    names.length ? stats(["group_by", `${span.bucket},${state.by}`], ["limit", 10000], ["sort", "time"], ...BRIEF, ...filter(state, names)) : { groups: [] },
     byTime,
   ]);
   const buckets = bucketsOf(span, zone);
@@ -137,7 +149,10 @@ async function overTime(page, place, groups, byTime, stats) {
   const row = () => new Array(buckets.length).fill(null);
   const amounts = names.map(row);
   const totals = row();
-  for (const each of whole.groups) totals[index.get(keyOf(each.group[span.bucket], span.bucket))] = value(each);
+  for (const each of whole.groups) {
+    const i = index.get(keyOf(each.group[span.bucket], span.bucket));
+    if (i !== undefined) totals[i] = value(each); // days before the range are there for the tiles
+  }
   for (const each of series.groups) amounts[names.indexOf(each.group[state.by])][index.get(keyOf(each.group[span.bucket], span.bucket))] = value(each);
   const others = totals.map((total, i) => (total === null ? null : total - (sum(amounts.map((of) => of[i])) ?? 0n)));
   if (others.some((other) => other > 0n)) amounts.push(others);
@@ -171,8 +186,8 @@ async function overTime(page, place, groups, byTime, stats) {
         axis: (number) => (state.metric === "cost" ? axisMoney(number, currency) : compact(number)),
         pick: (bucket, which) => go(target(bucket, which)),
         href: (bucket, which) => write(target(bucket, which)),
+        legend: h("ul", { class: "legend" }, amounts.map((_, i) => h("li", {}, h("span", { class: `swatch ${i < names.length ? `s${i + 1}` : "s0"}` }), labels[i]))),
       }),
-      h("ul", { class: "legend" }, amounts.map((_, i) => h("li", {}, h("span", { class: `swatch ${i < names.length ? `s${i + 1}` : "s0"}` }), labels[i]))),
     ];
   });
 }
@@ -189,37 +204,48 @@ const axisMoney = (number, currency) => new Intl.NumberFormat(undefined, { style
 
 // ---- tables
 
-async function breakdown(page, place, groups, totals) {
-  const { state } = page;
-  const [found, all] = [await groups, (await totals).totals[0]];
+async function breakdown(page, place, groups, series, totals) {
+  const { state, go, range } = page;
+  const [found, drawn, all] = [await groups, await series, (await totals).totals[0]];
   const whole = e18(all.cost.total);
-  fill(place, [state, found.groups, all.cost.total], () => {
-    const title = DIMENSIONS[state.by];
+  fill(place, [state, found.groups, drawn === found || drawn.groups.map((each) => each.group), all.cost.total], () => {
+    const name = DIMENSIONS[state.by];
+    const title = `By ${name.toLowerCase()}`;
     if (!found.groups.length) return [head(title), nothing("Nothing to show.")];
-    const own = shownOf(found.groups, state).length;
+    const colours = new Map(shownOf(drawn.groups, state).map((each, i) => [each.group[state.by], `s${i + 1}`]));
+    const now = state.order || SORT[state.metric];
+    const sort = (by) => ({
+      now: now === `-${by}` ? "descending" : now === by ? "ascending" : null,
+      by: () => go({ ...state, order: now === `-${by}` ? by : `-${by}` }),
+    });
     const columns = [
       {
-        head: title,
+        head: name,
         of: (each) => {
           const i = found.groups.indexOf(each);
-          return [h("span", { class: `swatch ${i < own ? `s${i + 1}` : "s0"}`, "aria-hidden": "true" }), h("a", { class: "name", href: write({ ...state, filters: filtered(state, state.by, each.group[state.by]) }), "data-focus": `group ${i}` }, named(each.group[state.by]))];
+          return [h("span", { class: `swatch ${colours.get(each.group[state.by]) ?? "s0"}`, "aria-hidden": "true" }), h("a", { class: "name", href: write({ ...state, filters: filtered(state, state.by, each.group[state.by]) }), "data-focus": `group ${i}` }, named(each.group[state.by]))];
         },
       },
-      { head: "Spend", number: true, of: (each) => amount(each.cost) },
+      { head: "Spend", number: true, sort: sort("cost"), of: (each) => amount(each.cost) },
       { head: "Share", number: true, of: (each) => share(e18(each.cost.total), whole) },
-      { head: "Calls", number: true, of: (each) => h("a", { href: write({ ...state, view: "calls", sort: "-cost", filters: filtered(state, state.by, each.group[state.by]) }) }, count(each.calls)) },
-      { head: "A call", number: true, minor: true, of: (each) => (each.calls && each.cost.total !== null ? money(e18(each.cost.total) / BigInt(each.calls), each.cost.currency) : "–") },
-      { head: "Input", number: true, minor: true, of: (each) => h("span", { title: count(each.tokens.input) }, compact(each.tokens.input)) },
+      { head: "Calls", number: true, sort: sort("calls"), of: (each) => h("a", { href: write({ ...state, view: "calls", sort: "-cost", filters: filtered(state, state.by, each.group[state.by]) }) }, count(each.calls)) },
+      { head: "Per call", number: true, minor: true, of: (each) => (each.calls && each.cost.total !== null ? money(e18(each.cost.total) / BigInt(each.calls), each.cost.currency) : "–") },
+      { head: "Input", number: true, minor: true, sort: sort("input_tokens"), of: (each) => h("span", { title: count(each.tokens.input) }, compact(each.tokens.input)) },
       { head: "Cached", number: true, minor: true, of: (each) => percent(ratio(each.tokens.cache_read, each.tokens.input)) },
-      { head: "Output", number: true, minor: true, of: (each) => h("span", { title: count(each.tokens.output) }, compact(each.tokens.output)) },
-      { head: "p95", number: true, minor: true, of: (each) => duration(each.duration_ns.p95) },
-      { head: "Failed", number: true, of: (each) => percent(each.error_rate) },
+      { head: "Output", number: true, minor: true, sort: sort("output_tokens"), of: (each) => h("span", { title: count(each.tokens.output) }, compact(each.tokens.output)) },
+      { head: "p95", number: true, minor: !now.endsWith("duration_p95"), sort: sort("duration_p95"), of: (each) => took(each.duration_ns.p95) },
+      { head: "Failed", number: true, sort: sort("error_rate"), of: (each) => percent(each.error_rate) },
     ];
-    return [head(title, found.more && h("p", { class: "soft" }, "the first 50")), table(`Figures by ${title.toLowerCase()}`, columns, found.groups)];
+    const csv = h("button", { type: "button", onclick: () => save("llm/stats", [...range, ["group_by", state.by], ["sort", now], ["limit", 10000]], `llm-stats-by-${state.by}.csv`) }, "CSV");
+    const more = found.more && h("p", { class: "more" }, state.rows ? "These are the first 1,000; CSV has the others." : h("button", { type: "button", onclick: () => go({ ...state, rows: "all" }), "data-focus": "all rows" }, "Show all"));
+    return [head(title, csv), table(`Figures by ${name.toLowerCase()}`, columns, found.groups), more].filter(Boolean);
   });
 }
 
-const amount = (cost) => [h("span", { title: cost.total === null ? null : `${digits(e18(cost.total))} ${cost.currency}` }, money(e18(cost.total), cost.currency)), cost.unknown_rows > 0 && h("span", { class: "under" }, `+ ${count(cost.unknown_rows)} unknown`)];
+/** A duration with its milliseconds behind it. */
+const took = (ns) => (ns === null ? "–" : h("span", { title: `${ns / 1e6} ms` }, duration(ns)));
+
+const amount = (cost) => [h("span", { title: exactly(e18(cost.total), cost.currency) }, money(e18(cost.total), cost.currency)), cost.unknown_rows > 0 && h("span", { class: "under" }, `+ ${count(cost.unknown_rows)} unknown`)];
 
 function share(some, whole) {
   const part = ratio(some, whole);
@@ -249,31 +275,37 @@ async function parts(page, place, totals) {
   });
 }
 
-async function caching(page, place) {
+async function spending(page, place) {
+  const found = await askedBudgets(page.signal);
+  fill(place, [found, page.state], () => [head("Budgets"), ...budgets(found, page.state, page.zone)]);
+}
+
+async function caching(page, place, totals) {
+  const { tokens } = (await totals).totals[0];
+  if (!tokens.cache_read && !tokens.cache_write) return fill(place, null, () => [head("Cache savings"), nothing("No call read from a prompt cache or wrote to one.")]);
   const saved = await ask("llm/savings", [...page.range, ["group_by", "provider,model"], ["limit", 100]], page.signal);
   const all = saved.totals[0];
   const models = saved.groups.filter((each) => each.cache_read_tokens || each.cache_write_tokens);
   fill(place, [all, models], () => {
-    if (!models.length) return [head("Cache savings"), nothing("No call read from a prompt cache or wrote to one.")];
     const columns = [
       { head: "Model", of: (each) => [h("span", { class: "name" }, named(each.group.model)), h("span", { class: "under" }, each.group.provider)] },
       { head: "Read", number: true, of: (each) => compact(each.cache_read_tokens) },
       { head: "Written", number: true, minor: true, of: (each) => compact(each.cache_write_tokens) },
       { head: "Of input", number: true, of: (each) => percent(each.cache_read_share) },
-      { head: "Saved", number: true, of: (each) => h("span", { title: `${digits(e18(each.saved))} ${each.currency}` }, money(e18(each.saved), each.currency)) },
+      { head: "Saved", number: true, of: (each) => h("span", { title: exactly(e18(each.saved), each.currency) }, money(e18(each.saved), each.currency)) },
     ];
     return [
       head("Cache savings"),
-      h("p", { class: "figure" }, money(e18(all.saved), all.currency)),
-      h("p", { class: "soft" }, `less than without a cache; ${percent(all.cache_read_share)} of the input came from one. `, all.unknown_tokens > 0 && `Of ${compact(all.unknown_tokens)} cached tokens the saving is unknown: they have no price.`),
+      h("p", { class: "figure" }, h("span", { title: exactly(e18(all.saved), all.currency) }, money(e18(all.saved), all.currency))),
+      h("p", { class: "soft" }, "less than without a cache; ", h("span", { title: `${count(all.cache_read_tokens)} of ${count(all.input_tokens)} tokens` }, percent(all.cache_read_share)), " of the input came from one. ", all.unknown_tokens > 0 && `Of ${compact(all.unknown_tokens)} cached tokens the saving is unknown: they have no price.`),
       table("Cache savings by model", columns, models.slice(0, 8)),
     ];
   });
 }
 
-async function latency(page, place, byTime, totals) {
+async function latency(page, place, stats, totals) {
   const { span, zone, state } = page;
-  const [found, all] = [await byTime, (await totals).totals[0]];
+  const [found, all] = [await stats(["group_by", span.bucket], ["limit", 10000], ...NO_PARTS), (await totals).totals[0]];
   const buckets = bucketsOf(span, zone);
   fill(place, [found.groups.map((each) => [each.group, each.duration_ns]), all.duration_ns, all.time_to_first_token_ns, buckets.length], () => {
     if (all.duration_ns.p50 === null) return [head("Latency"), nothing("No call went well.")];
@@ -292,6 +324,24 @@ async function latency(page, place, byTime, totals) {
       chart({ label: "Latency", buckets, series, height: 170, axis: (ns) => (ns < 1e9 ? `${Math.round(ns / 1e6)} ms` : `${Number((ns / 1e9).toFixed(1))} s`), pick: (bucket) => page.go({ ...state, view: "calls", range: "custom", since: buckets[bucket].since, until: buckets[bucket].until, bucket: "", sort: "-duration" }) }),
       h("p", { class: "soft" }, `Of calls that went well: p50 ${duration(all.duration_ns.p50)}, p95 ${duration(all.duration_ns.p95)}, p99 ${duration(all.duration_ns.p99)}.`, first.p50 !== null && ` First token of streams: p50 ${duration(first.p50)}, p95 ${duration(first.p95)}.`),
     ];
+  });
+}
+
+async function slowest(page, place, stats, ofTable) {
+  const { state } = page;
+  const known = await ofTable;
+  const all = state.by === "model" && !known.more ? known : await stats(["group_by", "model"], ["sort", "-duration_p95"], ["limit", 7], ...NO_PARTS);
+  const models = all.groups.filter((each) => each.duration_ns.p95 !== null).sort((a, b) => b.duration_ns.p95 - a.duration_ns.p95).slice(0, 7);
+  fill(place, [models.map((each) => [each.group, each.duration_ns, each.time_to_first_token_ns]), state], () => {
+    if (!models.length) return [head("Slowest models"), nothing("No call went well.")];
+    const columns = [
+      { head: "Model", of: (each) => h("a", { class: "name", href: write({ ...state, view: "calls", sort: "-duration", filters: filtered(state, "model", each.group.model) }) }, named(each.group.model)) },
+      { head: "p50", number: true, of: (each) => took(each.duration_ns.p50) },
+      { head: "p95", number: true, of: (each) => took(each.duration_ns.p95) },
+      { head: "p99", number: true, of: (each) => took(each.duration_ns.p99) },
+      { head: "First token, p50", number: true, minor: true, of: (each) => took(each.time_to_first_token_ns.p50) },
+    ];
+    return [head("Slowest models", h("a", { class: "quiet", href: write({ ...state, by: "model", order: "-duration_p95" }) }, "All models")), table("Slowest models at p95", columns, models)];
   });
 }
 
@@ -321,7 +371,7 @@ async function dearest(page, place) {
 
 async function ranking(page, place, stats, dimension) {
   const { state } = page;
-  const found = await stats(["group_by", dimension], ["limit", 8], BRIEF);
+  const found = await stats(["group_by", dimension], ["limit", 8], ...BRIEF);
   const title = `Most expensive ${dimension}s`;
   const rows = found.groups.filter((each) => each.group[dimension] !== "");
   const how = dimension === "user" ? "spanledger.user_id or the provider's user field names them" : "a prompt name on the span names them";
@@ -330,20 +380,21 @@ async function ranking(page, place, stats, dimension) {
     const columns = [
       { head: DIMENSIONS[dimension], of: (each) => h("a", { class: "name", href: write({ ...state, filters: filtered(state, dimension, each.group[dimension]) }) }, each.group[dimension]) },
       { head: "Calls", number: true, of: (each) => count(each.calls) },
-      { head: "Tokens", number: true, of: (each) => compact(each.tokens.total) },
+      { head: "Tokens", number: true, minor: true, of: (each) => h("span", { title: count(each.tokens.total) }, compact(each.tokens.total)) },
       { head: "Spend", number: true, of: (each) => amount(each.cost) },
     ];
-    return [head(title, h("a", { class: "quiet", href: write({ ...state, by: dimension }) }, "Over time")), table(title, columns, rows)];
+    return [head(title, h("a", { class: "quiet", href: write({ ...state, by: dimension, order: "" }) }, "Over time")), table(title, columns, rows)];
   });
 }
 
-async function attention(page, place) {
-  const { state, where } = page;
-  const priced = where.some(([name]) => name === "price_status");
-  const inexact = priced ? [] : [["price_status", "estimated"], ["price_status", "usage_missing"]];
+async function attention(page, place, totals) {
+  const { state } = page;
+  const { price_status: rowsOf } = (await totals).totals[0];
+  const inexact = ["estimated", "usage_missing"].filter((status) => rowsOf[status]);
+  const asked = page.range.filter(([name]) => name !== "price_status");
   const [unpriced, others] = await Promise.all([
-    ask("llm/unpriced", page.range, page.signal),
-    priced ? { groups: [] } : ask("llm/stats", [...page.range, ...inexact, ["group_by", "model,price_status"], ["sort", "-calls"], ["limit", 20], BRIEF], page.signal),
+    rowsOf.unpriced ? ask("llm/unpriced", page.range, page.signal) : { unpriced: [] },
+    inexact.length ? ask("llm/stats", [...asked, ...inexact.map((status) => ["price_status", status]), ["group_by", "model,price_status"], ["sort", "-calls"], ["limit", 20], ...BRIEF], page.signal) : { groups: [] },
   ]);
   const calls = (each) => write({ ...state, view: "calls", filters: each.filters.reduce((filters, [name, value]) => filtered({ filters }, name, value), state.filters) });
   const reasons = {
@@ -358,10 +409,9 @@ async function attention(page, place) {
     const title = "Unpriced and estimated";
     if (!rows.length) return [head(title), nothing("Every call has its exact price.")];
     const columns = [
-      { head: "Model", of: (each) => [h("a", { class: "name", href: calls(each) }, named(each.model)), each.provider && h("span", { class: "under" }, each.provider)] },
-      { head: "Price", of: (each) => h("span", { class: "mark warn" }, words(each.status)) },
+      { head: "Model", of: (each) => [h("a", { class: "name", href: calls(each) }, named(each.model)), h("span", { class: "under" }, each.provider && `${each.provider}: `, each.reason), each.line && h("p", { class: "command" }, h("code", {}, each.line), copying(each.line))] },
+      { head: "Price", number: true, of: (each) => h("span", { class: "mark warn" }, words(each.status)) },
       { head: "Calls", number: true, of: (each) => count(Number(each.calls)) },
-      { head: "Why, and what to do", of: (each) => [h("span", {}, each.reason), each.line && h("p", { class: "command" }, h("code", {}, each.line), copying(each.line))] },
     ];
     return [
       head(title),

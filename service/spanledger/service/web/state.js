@@ -1,6 +1,6 @@
 // What is shown is what the address says: every view can be sent to somebody, and the back button goes back.
 
-import { RANGES } from "./time.js";
+import { RANGES, day, plusDays } from "./time.js";
 
 /** Dimension -> what people call it. The first ones are offered as groups. */
 export const DIMENSIONS = {
@@ -28,8 +28,8 @@ export const GROUPS = Object.keys(DIMENSIONS).slice(0, 13);
 export const METRICS = { cost: "Spend", tokens: "Tokens", calls: "Calls", errors: "Errors" };
 export const BUCKETS = ["hour", "day", "week", "month"];
 
-const DEFAULTS = { view: "overview", range: "30d", since: "", until: "", by: "model", bucket: "", metric: "cost", sort: "-start_time", call: "", time_zone: "" };
-const ALLOWED = { view: ["overview", "calls"], range: Object.keys(RANGES), by: GROUPS, bucket: ["", ...BUCKETS], metric: Object.keys(METRICS) };
+const DEFAULTS = { view: "overview", range: "30d", since: "", until: "", by: "model", bucket: "", metric: "cost", order: "", rows: "", sort: "-start_time", call: "", time_zone: "" };
+const ALLOWED = { view: ["overview", "calls", "repricing"], range: Object.keys(RANGES), by: GROUPS, bucket: ["", ...BUCKETS], metric: Object.keys(METRICS), rows: ["", "all"] };
 const here = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
 /** The state that a query string says; what it says wrong is left at its default. */
@@ -66,6 +66,12 @@ export function zoneOf(state) {
 
 /** The filters with one more, in place of others of its dimension. */
 export const filtered = (state, name, value) => [...state.filters.filter(([other]) => other !== name || name === "tag"), [name, value]];
+
+/** Calls of one trace: of the days around `at`, the first one first. */
+export function traced(state, trace, at, zone) {
+  const on = day(Date.parse(at), zone);
+  return { ...state, view: "calls", call: "", range: "custom", since: plusDays(on, -1), until: plusDays(on, 1), sort: "start_time", filters: [["trace", trace]] };
+}
 
 /** A value that may be empty. */
 export const named = (value) => (value === "" ? "(none)" : value);

@@ -39,8 +39,6 @@ export function plusMonths(date, months) {
   return at.toISOString().slice(0, 10);
 }
 
-export const daysBetween = (from, to) => Math.round((Date.parse(`${to}T00:00:00Z`) - Date.parse(`${from}T00:00:00Z`)) / DAY);
-
 const monday = (date) => plusDays(date, -((new Date(`${date}T00:00:00Z`).getUTCDay() + 6) % 7));
 
 /** Where a text of `since` or `until` lies; days and months are of the zone, the end of `until` is the end of its day. */
@@ -52,6 +50,7 @@ function instant(text, zone, end) {
 
 export const RANGES = {
   today: "Today",
+  yesterday: "Yesterday",
   "24h": "Last 24 hours",
   "7d": "Last 7 days",
   "30d": "Last 30 days",
@@ -70,6 +69,7 @@ export function span(state, now, zone) {
   const days = (number) => ({ since: plusDays(today, 1 - number) });
   const found = {
     today: () => ({ since: today }),
+    yesterday: () => ({ since: plusDays(today, -1), until: plusDays(today, -1) }),
     "24h": () => ({ since: new Date(Math.floor(now / HOUR) * HOUR - 23 * HOUR).toISOString() }),
     "7d": () => days(7),
     "30d": () => days(30),
@@ -123,8 +123,15 @@ const monthFormat = utc({ month: "short", year: "numeric" });
 const dayLabel = (date) => dayFormat.format(Date.parse(`${date}T00:00:00Z`));
 const monthLabel = (date) => monthFormat.format(Date.parse(`${date}T00:00:00Z`));
 
-export function when(text, zone) {
-  return new Intl.DateTimeFormat(undefined, { timeZone: zone, dateStyle: "medium", timeStyle: "medium" }).format(Date.parse(text));
+export function when(text, zone, timeStyle = "medium") {
+  return new Intl.DateTimeFormat(undefined, { timeZone: zone, dateStyle: "medium", timeStyle }).format(Date.parse(text));
+}
+
+/** For lists: without the year where it is this one. */
+export function briefly(text, zone) {
+  const at = Date.parse(text);
+  const year = day(at, zone).slice(0, 4) === day(Date.now(), zone).slice(0, 4) ? {} : { year: "numeric" };
+  return new Intl.DateTimeFormat(undefined, { timeZone: zone, day: "numeric", month: "short", ...year, hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(at);
 }
 
 export function clock(ms, zone) {
