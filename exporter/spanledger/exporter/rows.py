@@ -80,7 +80,10 @@ def encode(span: ReadableSpan) -> bytes:
 
 def lines(rows: list[Row]) -> bytes:
     """Rows of a span as JSON lines, and those of former spans that came to be of the same call."""
-    return b"".join([_line(row) for row in (*rows, *unlinked.late())])
+    late = unlinked.late()
+    if len(rows) == 1 and not late:
+        return _line(rows[0])
+    return b"".join([_line(row) for row in (*rows, *late)])
 
 
 def read(span: ReadableSpan) -> list[Row]:

@@ -21,10 +21,15 @@ _MARK = "_spanledger_recorded"
 
 def record(span: ReadableSpan) -> None:
     """Put the rows of an ended span into the journal, unless that is done; spans that are no calls are passed over."""
-    scope = span.instrumentation_scope
-    if scope is None or dialect_of(scope.name, span.attributes) is None or hasattr(span, _MARK):
+    encode = _encode
+    if encode is None:
+        scope = span.instrumentation_scope
+        if scope is None or dialect_of(scope.name, span.attributes) is None:
+            return
+        encode = _load_encode()
+    if hasattr(span, _MARK):
         return
-    rows = (_encode or _load_encode())(span)
+    rows = encode(span)
     # Claimed only now: a look at `__dict__` slows down every later look at the span.
     if rows and span.__dict__.setdefault(_MARK, mine := object()) is mine:
         shipper.current().append(rows)

@@ -20,11 +20,14 @@ class _Ended(NamedTuple):
 
     start_ns: int
     end_ns: int
-    tokens: tuple[int, int]
-    models: tuple[str, str]
+    input_tokens: int
+    output_tokens: int
+    request_model: str
+    response_model: str
     rank: int
     row: Row
-    paired: set[str]
+    """Of a call with an id only its `entry_id`: a whole row is large, and many are remembered."""
+    paired: list[str]
     """Scopes whose span of the same call was found: each describes a call once."""
 
 
@@ -44,7 +47,7 @@ def call(row: Row, start_ns: int, end_ns: int, rank: int) -> None:
         row: its ledger row.
         rank: of its dialect.
     """
-    _add(_ended(row, start_ns, end_ns, rank))
+    _add(_ended(row, {"entry_id": row["entry_id"]}, start_ns, end_ns, rank))
 
 
 def tale(row: Row, start_ns: int, end_ns: int, rank: int) -> None:
@@ -54,7 +57,7 @@ def tale(row: Row, start_ns: int, end_ns: int, rank: int) -> None:
         row: its ledger row.
         rank: of its dialect; only calls of a higher one are looked at.
     """
-    mine = _ended(row, start_ns, end_ns, rank)
+    mine = _ended(row, row, start_ns, end_ns, rank)
     for each in reversed(_calls.copy()):
         if each.end_ns < start_ns:
             break
@@ -93,22 +96,32 @@ def _add(call: _Ended) -> None:
     _calls.append(call)
 
 
-def _ended(row: Row, start_ns: int, end_ns: int, rank: int) -> _Ended:
-    tokens = (row["input_tokens"], row["output_tokens"])
-    return _Ended(start_ns, end_ns, tokens, (row["request_model"], row["response_model"]), rank, row, set())
+def _ended(row: Row, kept: Row, start_ns: int, end_ns: int, rank: int) -> _Ended:
+    return _Ended(
+        start_ns,
+        end_ns,
+        row["input_tokens"],
+        row["output_tokens"],
+        row["request_model"],
+        row["response_model"],
+        rank,
+        kept,
+        [],
+    )
 
 
 def _are_one(tale: _Ended, call: _Ended) -> bool:
     return (
-        tale.tokens == call.tokens
+        tale.input_tokens == call.input_tokens
+        and tale.output_tokens == call.output_tokens
         and tale.rank < call.rank
         and tale.row["scope"] not in call.paired
-        and _may_be_one(tale.models, call.models)
+        and _may_be_one((tale.request_model, tale.response_model), (call.request_model, call.response_model))
     )
 
 
 def _pair(tale: _Ended, call: _Ended) -> None:
-    call.paired.add(tale.row["scope"])
+    call.paired.append(tale.row["scope"])
     row = tale.row
     row["describes"] = call.row.get("describes") or call.row["entry_id"]
     row["is_deleted"] = 1

@@ -36,7 +36,18 @@ _watches: weakref.WeakSet[Watch] = weakref.WeakSet()
 class Watch:
     """Reads one stream in passing; its methods never raise."""
 
-    __slots__ = ("__weakref__", "_at_line", "_decoder", "_hidden", "_rest", "_split", "call", "reader", "settle")
+    __slots__ = (
+        "__weakref__",
+        "_at_line",
+        "_chunks_ns",
+        "_decoder",
+        "_hidden",
+        "_rest",
+        "_split",
+        "call",
+        "reader",
+        "settle",
+    )
 
     def __init__(
         self,
@@ -58,6 +69,7 @@ class Watch:
         self.call = call
         self.reader = reader
         self.settle = settle
+        self._chunks_ns = call.chunks_ns
         self._hidden: bytes | None = b"" if hide_usage else None
         self._decoder = decoder
         self._rest = b""
@@ -76,8 +88,8 @@ class Watch:
     def piece(self, data: bytes) -> bytes:
         """Look at one piece of the body; returns what the program shall see of it."""
         plain, reader = data, self.reader
-        if (chunks := self.call.chunks_ns) is not None:
-            chunks.append(time_ns())
+        if self._chunks_ns is not None:
+            self._chunks_ns.append(time_ns())
         one_line = False
         try:
             if self._decoder is not None:

@@ -100,8 +100,9 @@ def totals(parts: Mapping[str, Quantity]) -> Totals:
     """The token totals of `parts`: input includes cached tokens, output includes reasoning."""
     sums = [0, 0, 0, 0]
     for part, quantity in parts.items():
-        if part in TOKEN_GROUPS:
-            sums[TOKEN_GROUPS[part]] += quantity if type(quantity) is int else int(quantity)
+        group = TOKEN_GROUPS.get(part)
+        if group is not None:
+            sums[group] += quantity if type(quantity) is int else int(quantity)
     fresh, output, read, written = sums
     return Totals(fresh + read + written, output, read, written, int(parts.get("output_reasoning", 0)))
 
