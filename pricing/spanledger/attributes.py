@@ -1,6 +1,7 @@
 """Names of the span attributes: the contract between instrumentation and exporter (`docs/attributes.md`).
 
-OpenTelemetry's GenAI names are kept here as our own constants: the packaged ones are deprecated and move.
+OpenTelemetry's GenAI names are kept here as our own constants: the packaged ones are deprecated and move. The text
+below each, its type and its meaning, is the page's.
 """
 
 from __future__ import annotations
@@ -10,54 +11,104 @@ from typing import Final
 SCOPE: Final = "spanledger"
 """Instrumentation scope prefix of our own spans: `spanledger.openai`, `spanledger.anthropic`, ..."""
 
-# OpenTelemetry GenAI conventions
+# At the start of the span
 OPERATION: Final = "gen_ai.operation.name"
+"""string: `chat`, `text_completion`, `embeddings`, `image_generation`, ... ([how calls are counted](usage.md))"""
 PROVIDER: Final = "gen_ai.provider.name"
+"""string: `openai`, `azure.ai.openai`, `anthropic`, `aws.bedrock`, ...; an unknown host keeps its name"""
 REQUEST_MODEL: Final = "gen_ai.request.model"
+"""string: the model asked for"""
 REQUEST_STREAM: Final = "gen_ai.request.stream"
-RESPONSE_ID: Final = "gen_ai.response.id"
-RESPONSE_MODEL: Final = "gen_ai.response.model"
-FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
-INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
-OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
-CACHE_READ_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
-CACHE_WRITE_TOKENS: Final = "gen_ai.usage.cache_creation.input_tokens"
-REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
-AGENT_NAME: Final = "gen_ai.agent.name"
-TOOL_NAME: Final = "gen_ai.tool.name"
-WORKFLOW_NAME: Final = "gen_ai.workflow.name"
-ERROR_TYPE: Final = "error.type"
+"""bool: whether a stream was asked for"""
 SERVER_ADDRESS: Final = "server.address"
+"""string: the host that was called"""
 SERVER_PORT: Final = "server.port"
-USER_ID: Final = "user.id"
-SESSION_ID: Final = "session.id"
-
-# ours
-USAGE_PARTS: Final = "spanledger.usage.parts"  # JSON object: part -> quantity
-USAGE_UNMAPPED: Final = "spanledger.usage.unmapped"  # JSON object
-USAGE_RAW: Final = "spanledger.usage.raw"  # JSON, as the provider sent it
-USAGE_STATUS: Final = "spanledger.usage.status"
-USAGE_REASONS: Final = "spanledger.usage.reasons"  # list of strings
-LINES: Final = "spanledger.lines"  # JSON list: other models' shares {model, parts, unmapped, status, reasons}
-SERVICE_TIER: Final = "spanledger.service_tier"
-PROCESSING: Final = "spanledger.processing"
-REGION: Final = "spanledger.region"
-RETRIES: Final = "spanledger.retries"
-TIME_TO_FIRST_TOKEN_NS: Final = "spanledger.time_to_first_token_ns"
-CREATED_NS: Final = "spanledger.created_ns"  # the provider's own time of the response
-REPORTED_COST: Final = "spanledger.reported_cost"  # what the provider says it billed, USD, decimal text
-NOT_BILLED: Final = "spanledger.not_billed"  # true: the call failed before anything was generated
-ERROR_MESSAGE: Final = "spanledger.error.message"  # masked, at most 500 characters
-REQUEST_BODY_URI: Final = "spanledger.request.body.uri"  # with content capture alone
-RESPONSE_BODY_URI: Final = "spanledger.response.body.uri"
+"""int: its port, where it is not the scheme's own"""
 API_KEY_HASH: Final = "spanledger.api_key.hash"
+"""string: HMAC-SHA256 of the API key, 16 hex digits ([settings](settings.md))"""
 API_KEY_ALIAS: Final = "spanledger.api_key.alias"
+"""string: the name that you gave it"""
 TENANT: Final = "spanledger.tenant"
+"""string: attribution: whose call it is"""
+USER_ID: Final = "user.id"
+"""string: attribution"""
+SESSION_ID: Final = "session.id"
+"""string: attribution"""
 FEATURE: Final = "spanledger.feature"
+"""string: attribution: the kind of task"""
 PROMPT_NAME: Final = "spanledger.prompt.name"
-TAGS: Final = "spanledger.tags"  # JSON object: name -> value
-COST: Final = "spanledger.cost"  # decimal text in COST_CURRENCY, all lines together; absent where unknown
+"""string: attribution"""
+AGENT_NAME: Final = "gen_ai.agent.name"
+"""string: attribution"""
+TAGS: Final = "spanledger.tags"
+"""string: further attribution, a JSON object: name -> value"""
+
+# At its end
+RESPONSE_ID: Final = "gen_ai.response.id"
+"""string: as the provider says"""
+RESPONSE_MODEL: Final = "gen_ai.response.model"
+"""string: as the provider says"""
+FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+"""string[]: in the provider's words"""
+INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+"""int: all tokens on the prompt side, cached ones included"""
+OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+"""int: all generated tokens, reasoning included"""
+CACHE_READ_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+"""int: of the input; absent where zero"""
+CACHE_WRITE_TOKENS: Final = "gen_ai.usage.cache_creation.input_tokens"
+"""int: of the input; absent where zero"""
+REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+"""int: of the output; absent where zero"""
+USAGE_PARTS: Final = "spanledger.usage.parts"
+"""string: JSON object: part -> quantity, disjoint ([the parts](usage.md))"""
+USAGE_UNMAPPED: Final = "spanledger.usage.unmapped"
+"""string: JSON object: provider fields that no part stands for"""
+USAGE_RAW: Final = "spanledger.usage.raw"
+"""string: the provider's own usage object, JSON; texts in it that are no known words are `"str"`"""
+USAGE_STATUS: Final = "spanledger.usage.status"
+"""string: `reported`, `incomplete`, `estimated`, `contradictory` or `missing`"""
+USAGE_REASONS: Final = "spanledger.usage.reasons"
+"""string[]: why it is not plainly `reported`"""
+LINES: Final = "spanledger.lines"
+"""string: JSON list: other models' shares of the call (model, parts, unmapped, status, reasons)"""
+SERVICE_TIER: Final = "spanledger.service_tier"
+"""string: what was served, in the provider's words"""
+PROCESSING: Final = "spanledger.processing"
+"""string: `batch`, `fast`, ...; absent for an ordinary call"""
+REGION: Final = "spanledger.region"
+"""string: where it was served, in the provider's words"""
+RETRIES: Final = "spanledger.retries"
+"""int: retries that the SDK made; absent where none"""
+TIME_TO_FIRST_TOKEN_NS: Final = "spanledger.time_to_first_token_ns"
+"""int: from the request to the first piece of a stream"""
+CREATED_NS: Final = "spanledger.created_ns"
+"""int: the provider's own time of the response, ns since the epoch"""
+REPORTED_COST: Final = "spanledger.reported_cost"
+"""string: what the provider says it billed, USD"""
+REQUEST_BODY_URI: Final = "spanledger.request.body.uri"
+"""string: where the [captured body](content.md) is; only where capture is on"""
+RESPONSE_BODY_URI: Final = "spanledger.response.body.uri"
+"""string: the same of the response"""
+NOT_BILLED: Final = "spanledger.not_billed"
+"""bool: true: the call failed before anything was generated"""
+COST: Final = "spanledger.cost"
+"""string: the call's cost, all lines together; absent where unknown"""
 COST_CURRENCY: Final = "spanledger.cost.currency"
+"""string: of that cost"""
 COST_STATUS: Final = "spanledger.cost.status"
-COST_REASONS: Final = "spanledger.cost.reasons"  # list of strings
+"""string: `priced`, `estimated`, `unpriced`, `usage_missing`, `not_billed` or `free`"""
+COST_REASONS: Final = "spanledger.cost.reasons"
+"""string[]: why it is not plainly `priced`"""
 PRICED_MODEL: Final = "spanledger.priced_model"
+"""string: the model's id in the price book"""
+ERROR_TYPE: Final = "error.type"
+"""string: the exception's class"""
+ERROR_MESSAGE: Final = "spanledger.error.message"
+"""string: its message, masked and cut at 500 characters"""
+
+# Of spans around calls
+TOOL_NAME: Final = "gen_ai.tool.name"
+"""string: the tag `tool` of the calls inside"""
+WORKFLOW_NAME: Final = "gen_ai.workflow.name"
+"""string: the tag `workflow` of the calls inside"""

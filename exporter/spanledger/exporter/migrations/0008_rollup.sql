@@ -60,6 +60,7 @@ PARTITION BY (event_date, generation)
 ORDER BY (grain, user, slot, model, tenant)
 SETTINGS non_replicated_deduplication_window = 1000;
 
+-- Which generation of a date in llm_calls_rollup stands for it.
 CREATE TABLE IF NOT EXISTS {database}.rollup_dates {on_cluster}
 (
     event_date Date,
