@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,11 +73,25 @@ def blocks(page: str | Path) -> Iterator[Block]:
 
 
 def commands(text: str) -> list[str]:
-    """The commands of a shell block, in order: without comments, lines that end in `\\` joined, `$ ` taken off.
+    """The commands of a shell block, in order: without comments, lines that `\\` or a quotation joins as one.
 
-    Of a `console` block, whose commands begin with `$ `, only these.
+    Of a `console` block, whose commands begin with `$ `, only these, without it.
     """
     joined = textwrap.dedent(text).replace("\\\n", "")
-    lines = [re.sub(r"(^|\s)#.*$", "", line).strip() for line in joined.splitlines()]
+    lines: list[str] = []
+    for line in joined.splitlines():
+        if lines and _is_open(lines[-1]):
+            lines[-1] += f"\n{line}"
+        else:
+            lines.append(re.sub(r"(^|\s)#.*$", "", line).strip())
     prompted = [line[2:] for line in lines if line.startswith("$ ")]
     return prompted or [line for line in lines if line]
+
+
+def _is_open(command: str) -> bool:
+    """Whether a quotation goes on in the next line."""
+    try:
+        shlex.split(command)
+    except ValueError:
+        return True
+    return False

@@ -58,4 +58,5 @@ def test_the_blocks_of_a_real_page() -> None:
 
 def test_commands() -> None:
     assert commands("a b \\\n  c  # why\n\n# nothing\nd '#e'\n") == ["a b   c", "d '#e'"]
+    assert commands('a "\nb\nc"\nd') == ['a "\nb\nc"', "d"]
     assert commands("$ a\noutput\n$ b\n") == ["a", "b"]
