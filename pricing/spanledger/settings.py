@@ -50,6 +50,7 @@ class Settings:
         journal_max_bytes: of the journal; beyond it the oldest rows are dropped.
         journal_max_days: rows that have waited longer are dropped; 0: none.
         content: URL of the store of bodies; empty: none.
+        content_days: the service removes bodies of calls that began more whole days ago; 0: none.
         capture: bodies are captured, since OpenTelemetry's variable says so and there is a store.
         content_redact: `module:function` that each body goes through first.
         collector: the file's section on the collector, which reads it itself.
@@ -76,6 +77,7 @@ class Settings:
     journal_max_bytes: int = MAX_JOURNAL_BYTES
     journal_max_days: float = 0.0
     content: str = ""
+    content_days: int = 0
     capture: bool = False
     content_redact: str = ""
     collector: Mapping[str, Any] = field(default_factory=dict)
@@ -200,6 +202,9 @@ def load(environ: Mapping[str, str]) -> Settings:
     except ValueError as error:
         raise SettingsError(f"SPANLEDGER_JOURNAL_MAX_BYTES={most!r}: {error}") from None
     content = environ.get("SPANLEDGER_CONTENT") or str(section.get("content") or "")
+    kept = str(environ.get("SPANLEDGER_CONTENT_DAYS") or section.get("content_days", 0)).strip()
+    if not kept.isdecimal() or len(kept) > 5:
+        raise SettingsError(f"SPANLEDGER_CONTENT_DAYS={kept!r} is not a whole number of days: 0 keeps bodies for ever")
     redact = environ.get("SPANLEDGER_CONTENT_REDACT") or str(section.get("content_redact") or "")
     if redact and not all(redact.partition(":")):
         raise SettingsError(f"SPANLEDGER_CONTENT_REDACT={redact!r} is not module:function")
@@ -228,6 +233,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         journal_max_bytes=journal_max_bytes,
         journal_max_days=journal_max_days,
         content=content,
+        content_days=int(kept),
         capture=bool(content) and _captures(environ),
         content_redact=redact,
         collector=_mapping(section.get("collector"), "settings.collector", config),

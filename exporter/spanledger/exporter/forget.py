@@ -1,6 +1,7 @@
 """Forgetting a user, a session or a tenant: their rows are written again under pseudonyms, what they said before goes.
 
-Costs, tokens and times stay as they are; names, and whatever may hold content, do not.
+Costs, tokens and times stay as they are; names, and whatever may hold content, do not: neither in the rows, nor in the
+rollup, nor in what was told of budgets.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _NAMES: Final = {
     "tenant": tuple(COLUMNS.values()),
 }
 """Who is forgotten -> the columns that become pseudonyms; the tenant of a user goes on paying."""
+
+_IN_SUMS: Final = ("user", "tenant")
+"""Who is named in the rollup and in alerts."""
 
 _PREFIX: Final = "forgotten-"
 _NEXT: Final = 1 << 8
@@ -108,7 +112,26 @@ def forget(client: Client, who: str, name: str, found: Found, secret: bytes) -> 
             {"ids": [key.entry_id for key in page], "mine": mine},
             _NAMING,
         )
+    if who in _IN_SUMS:
+        # Their dates have new rows by now, so that nobody is answered from these sums, and they are made anew.
+        client.command(f"ALTER TABLE llm_calls_rollup DELETE WHERE {who} = {{name:String}}", {"name": name}, _NAMING)
+        _rename_alerts(client, f"{who}={name}", f"{who}={mine}")
     return done
+
+
+def _rename_alerts(client: Client, before: str, after: str) -> None:
+    """What was told of somebody's budget stays told, under the pseudonym."""
+    for (scope,) in client.query("SELECT DISTINCT scope FROM budget_alerts").rows:
+        if f", {before}, " not in f", {scope}, ":
+            continue
+        renamed = f", {scope}, ".replace(f", {before}, ", f", {after}, ")[2:-2]
+        client.command(
+            "INSERT INTO budget_alerts SELECT * REPLACE ({renamed:String} AS scope) FROM budget_alerts FINAL"
+            " WHERE budget_alerts.scope = {scope:String}",
+            {"scope": scope, "renamed": renamed},
+            {"async_insert": 0},
+        )
+        client.command("ALTER TABLE budget_alerts DELETE WHERE scope = {scope:String}", {"scope": scope}, _NAMING)
 
 
 def pseudonym(name: str, secret: bytes) -> str:

@@ -117,8 +117,11 @@ class Store:
     def remove_day(self, day: date) -> int:
         """Remove the bodies of calls that began on `day` (UTC), and return how many."""
         folder = f"{self._root}/{day.isoformat()}"
-        number = len(self._files.ls(folder, detail=False))
-        self._files.rm(folder, recursive=True)
+        try:
+            number = len(self._files.ls(folder, detail=False))
+            self._files.rm(folder, recursive=True)
+        except FileNotFoundError:  # somebody else has removed it
+            return 0
         return number
 
     def _name(self, uri: str) -> str:

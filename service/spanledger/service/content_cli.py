@@ -23,18 +23,16 @@ def prune(older_than: str, dry_run: bool, as_json: bool) -> None:
     Example:
       spanledger content prune --older-than 30d
     """
-    from datetime import datetime, timedelta, timezone
-
     from spanledger.instrumentation.content import store_of
     from spanledger.service import output
+    from spanledger.service.retention import outdated
     from spanledger.settings import settings
 
     number = re.fullmatch(r"(\d{1,5})d?", older_than.strip())
     if number is None:
         raise click.BadParameter(f"{older_than!r} is no number of days: 30d", param_hint="--older-than")
     store = store_of(settings())
-    last = datetime.now(timezone.utc).date() - timedelta(days=int(number[1]))
-    days = sorted(day for day in store.days() if day < last)
+    days = outdated(store, int(number[1]))
     removed = 0 if dry_run else sum(store.remove_day(day) for day in days)
     if as_json:
         output.print_json({"days": [day.isoformat() for day in days], "bodies_removed": removed})

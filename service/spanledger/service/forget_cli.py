@@ -39,8 +39,8 @@ def forget(user: str | None, session: str | None, tenant: str | None, dry_run: b
         found = forgetting.find(client, who, name)
         store = store_of(now) if found.uris else None
         done = {"calls": len(found.keys), "bodies": len(found.uris), "rows_written": 0, "bodies_removed": 0}
-        if not dry_run and found.keys:
-            if not yes:
+        if not dry_run:
+            if found.keys and not yes:
                 click.confirm(f"Forget {len(found.keys):,} calls and {len(found.uris):,} bodies?", abort=True, err=True)
             if store is not None:
                 done["bodies_removed"] = store.remove(found.uris)

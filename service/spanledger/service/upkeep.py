@@ -1,4 +1,4 @@
-"""What the ledger needs now and then: settling, the rollup, a look at the budgets. Whoever serves it does it."""
+"""What the ledger needs now and then: settling, the rollup, looks at budgets and bodies. Whoever serves it does it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from spanledger.exporter.rollup import roll_up
 from spanledger.exporter.settle import settle
 from spanledger.exporter.shipper import load_journal
 from spanledger.service.budgets.watch import Watch
+from spanledger.service.retention import Retention
 from spanledger.settings import Settings
 
 logger = logging.getLogger("spanledger")
@@ -33,6 +34,7 @@ class Upkeep:
         """
         self._now = now
         self._budgets = Watch(now)
+        self._bodies = Retention(now)
         self._unsettled = True
         self._settle_at = self._look_at = self._roll_at = 0.0
 
@@ -60,6 +62,7 @@ class Upkeep:
             ended = time.monotonic()
             self._roll_at = ended + (1.0 if rolled.dates else max(_LOOK_S, _SHARE * (ended - began)))
         self._budgets.keep(client.endpoint)
+        self._bodies.keep()
 
     def run(self, stopping: threading.Event) -> None:
         """Do it for the ClickHouse of `SPANLEDGER_URL`, and load the journal of this home, until `stopping`."""
