@@ -1,4 +1,4 @@
-"""Every SDK instrumented into an exporter in memory, against a scripted provider on loopback."""
+"""Every SDK instrumented into an exporter and a metric reader in memory, against a scripted provider on loopback."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from spanledger import attributes as names
-from spanledger.instrumentation import INSTRUMENTORS
+from spanledger.instrumentation import INSTRUMENTORS, metrics
 from spanledger.settings import settings
 from tests.provider import Provider
 
@@ -42,6 +44,30 @@ class Spans:
         return json.loads(self.one()[names.USAGE_PARTS])
 
 
+class Metrics:
+    """What a reader of the program's MeterProvider sees."""
+
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader()
+        self.provider = MeterProvider([self._reader])
+
+    def all(self) -> dict[str, list[Any]]:
+        """Name -> data points."""
+        data = self._reader.get_metrics_data()
+        return {
+            metric.name: list(metric.data.data_points)
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def chunks(self) -> list[int]:
+        """How many times between chunks were recorded, by data point; each stream has one to its first chunk."""
+        found = self.all()
+        assert all(point.sum > 0 for point in found["gen_ai.client.operation.time_to_first_chunk"])
+        return [point.count for point in found["gen_ai.client.operation.time_per_output_chunk"]]
+
+
 @pytest.fixture
 def provider() -> Iterator[Provider]:
     with Provider() as server:
@@ -68,3 +94,14 @@ def spans() -> Iterator[Spans]:
     finally:
         for instrumentor in instrumentors:
             instrumentor.uninstrument()
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Metrics:
+    """What metrics the test's calls record."""
+    monkeypatch.setattr(metrics, "_given", None)
+    monkeypatch.setattr(metrics, "_provider", ...)
+    metrics._counted.clear()
+    found = Metrics()
+    metrics.use(found.provider)
+    return found

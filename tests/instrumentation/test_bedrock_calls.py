@@ -27,7 +27,7 @@ from opentelemetry.trace import StatusCode
 from spanledger import attributes as names
 from spanledger.instrumentation import AioBotocoreInstrumentor, BotocoreInstrumentor
 from spanledger.tracking import cost_of, track
-from tests.instrumentation.conftest import Spans
+from tests.instrumentation.conftest import Metrics, Spans
 from tests.provider import Answer, Provider
 
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -171,6 +171,12 @@ def test_converse_stream(client: Any, provider: Provider, spans: Spans) -> None:
     assert [list(item) for item in stream] == [[kind] for kind, _ in EVENTS]
     assert_complete(spans)
     assert str(cost_of(stream).cost).rstrip("0") == COST
+
+
+def test_a_stream_has_the_times_of_its_chunks(client: Any, provider: Provider, measured: Metrics) -> None:
+    provider.say(converse_stream())
+    assert len(list(client.converse_stream(**ASK)["stream"])) == len(EVENTS)
+    assert measured.chunks() == [len(EVENTS) - 1]
 
 
 def test_the_span_ends_before_the_last_event_is_handed_over(client: Any, provider: Provider, spans: Spans) -> None:

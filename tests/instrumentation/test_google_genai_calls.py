@@ -19,7 +19,7 @@ from spanledger.attribution import attribute
 from spanledger.instrumentation import GoogleGenAIInstrumentor
 from spanledger.settings import settings
 from spanledger.tracking import cost_of
-from tests.instrumentation.conftest import Spans
+from tests.instrumentation.conftest import Metrics, Spans
 from tests.provider import Answer, Provider, stream
 
 MODEL = "gemini-2.5-flash"
@@ -131,6 +131,14 @@ def test_a_stream(client: genai.Client, provider: Provider, spans: Spans) -> Non
     span = assert_complete(spans)
     assert span[names.REQUEST_STREAM] is True
     assert span[names.TIME_TO_FIRST_TOKEN_NS] > 0
+
+
+def test_a_stream_has_the_times_of_its_chunks(
+    client: genai.Client, provider: Provider, spans: Spans, measured: Metrics
+) -> None:
+    provider.say(stream(*CHUNKS, done=False))
+    assert len(list(client.models.generate_content_stream(**ASK))) == len(CHUNKS)
+    assert measured.chunks() == [len(CHUNKS) - 1]
 
 
 def test_an_async_stream(client: genai.Client, provider: Provider, spans: Spans, transport: str) -> None:

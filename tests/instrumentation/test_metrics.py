@@ -11,7 +11,6 @@ from openai import OpenAI
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from spanledger.instrumentation import metrics
 from spanledger.settings import settings
@@ -25,34 +24,6 @@ FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
 OUTPUT_CHUNK = "gen_ai.client.operation.time_per_output_chunk"
 COSTS = "spanledger.cost"
 UNPRICED = "spanledger.calls.unpriced"
-
-
-class Metrics:
-    """What a reader of the program's MeterProvider sees."""
-
-    def __init__(self) -> None:
-        self._reader = InMemoryMetricReader()
-        self.provider = MeterProvider([self._reader])
-
-    def all(self) -> dict[str, list[Any]]:
-        """Name -> data points."""
-        data = self._reader.get_metrics_data()
-        return {
-            metric.name: list(metric.data.data_points)
-            for resource in (data.resource_metrics if data else ())
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        }
-
-
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> Metrics:
-    monkeypatch.setattr(metrics, "_given", None)
-    monkeypatch.setattr(metrics, "_provider", ...)
-    metrics._counted.clear()
-    found = Metrics()
-    metrics.use(found.provider)
-    return found
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from spanledger.instrumentation.patches import xai as patch
 from spanledger.settings import settings
 from spanledger.tracking import cost_of, track
 from tests.grpc_provider import GrpcProvider
-from tests.instrumentation.conftest import Spans
+from tests.instrumentation.conftest import Metrics, Spans
 
 KEY = "xai-test-0123456789abcdef"
 MODEL = "grok-4-0709"
@@ -156,6 +156,12 @@ def test_a_stream(client: Client, server: GrpcProvider, spans: Spans) -> None:
     assert_complete(span)
     assert span[names.REQUEST_STREAM] is True
     assert span[names.TIME_TO_FIRST_TOKEN_NS] > 0
+
+
+def test_a_stream_has_the_times_of_its_chunks(client: Client, server: GrpcProvider, measured: Metrics) -> None:
+    server.say("GetCompletionChunk", CHUNKS)
+    list(chat_of(client).stream())
+    assert measured.chunks() == [len(CHUNKS) - 1]
 
 
 def test_an_async_stream(server: GrpcProvider, spans: Spans) -> None:

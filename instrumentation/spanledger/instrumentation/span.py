@@ -166,6 +166,12 @@ class CallSpan:
         if self.first_token_ns is None:
             self.first_token_ns = time_ns()
 
+    def chunk(self) -> None:
+        """A chunk of a stream is here, the first or a further one."""
+        self.first_token()
+        if self.chunks_ns is not None:
+            self.chunks_ns.append(time_ns())
+
     def discard(self) -> None:
         """There was no call after all (a local cache answered): the span is never ended, so never exported."""
         self.ended = True

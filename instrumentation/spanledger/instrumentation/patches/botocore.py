@@ -426,7 +426,7 @@ def _look(watch: Watch, message: Any) -> None:
     if watch.call.ended:
         return
     try:
-        watch.call.first_token()
+        watch.call.chunk()
         headers, reader = message.headers, watch.reader
         kind = headers.get(":event-type")
         if kind in _CONTENT:

@@ -385,8 +385,7 @@ class _Segments:
         try:
             span = self._call.span
             if not span.ended and type(segment) is dict:
-                if span.first_token_ns is None:
-                    span.first_token()
+                span.chunk()
                 self._reader.take(segment)
                 if self._reader.ended:
                     self._watch.closed()

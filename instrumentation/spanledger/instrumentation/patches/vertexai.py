@@ -268,7 +268,7 @@ class _Stream:
             if isinstance(data, bytes):
                 watch.piece(data)
                 return
-            watch.call.first_token()
+            watch.call.chunk()
             watch.reader.take(fields(response))
             if watch.reader.ended:
                 watch.closed()

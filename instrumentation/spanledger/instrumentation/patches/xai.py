@@ -304,7 +304,7 @@ class _Watched:
 
     def _chunk(self, chunk: Any) -> None:
         try:
-            self._watch.call.first_token()
+            self._watch.call.chunk()
             self._watch.reader.take(fields(chunk))
         except Exception:
             internal_error("reading a stream")
