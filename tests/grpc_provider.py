@@ -14,6 +14,13 @@ from xai_sdk import proto
 Answer = Any
 """A message; a list of messages, for a stream; (status code, details), to abort; an Event, to wait for."""
 
+SERVICES = [
+    (service, getattr(proto, f"{name}_pb2"), getattr(proto, f"{name}_pb2_grpc"))
+    for service, name in (("Chat", "chat"), ("Image", "image"), ("Video", "video"), ("BatchMgmt", "batch"))
+    if hasattr(proto, f"{name}_pb2_grpc")  # an old SDK has not all of them
+]
+"""Services that bill, with the modules of their messages and of their stubs."""
+
 
 class GrpcProvider:
     """Serves until the block ends; `say` lines up answers by method, of which the last is repeated."""
@@ -23,12 +30,9 @@ class GrpcProvider:
         self.requests: list[tuple[str, Any, dict[str, Any]]] = []
         self.cancelled = threading.Event()
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
-        for service, name in (("Chat", "chat"), ("Image", "image"), ("Video", "video"), ("BatchMgmt", "batch")):
-            module = getattr(proto, f"{name}_pb2_grpc", None)
-            if module is None:  # an old SDK has not all of them
-                continue
-            add = getattr(module, f"add_{service}Servicer_to_server")
-            add(self._servicer(getattr(module, f"{service}Servicer")), self._server)
+        for service, _, stubs in SERVICES:
+            add = getattr(stubs, f"add_{service}Servicer_to_server")
+            add(self._servicer(getattr(stubs, f"{service}Servicer")), self._server)
         self.host = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
         return self

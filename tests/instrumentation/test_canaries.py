@@ -27,6 +27,7 @@ from spanledger.exporter.spans import LedgerSpanProcessor
 from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.wire import endpoints
 from spanledger.instrumentation.wire.endpoints import Endpoint
+from spanledger.settings import settings
 from tests import sdks
 from tests.instrumentation.conftest import Spans
 from tests.instrumentation.wire import fixtures, sessions
@@ -238,6 +239,84 @@ def test_no_sdk_lets_a_canary_through(
         use(sdk, provider.url, sdk.stream)
     found = ledger_of()
     assert sum('"status":"error"' in line for output in found for line in output.splitlines()) >= len(REFUSALS)
+    captured = capfd.readouterr()
+    assert_clean(*found, *logged, captured.err)
+
+
+# xai-sdk, which speaks gRPC
+
+
+def filled(kind: Any, choice: int, depth: int = 6) -> Any:
+    """A protobuf message with a canary in every text; of alternatives it has the one with this number."""
+    message = kind()
+    for field in kind.DESCRIPTOR.fields:
+        alternatives = field.containing_oneof.fields if field.containing_oneof else [field]
+        if alternatives[choice % len(alternatives)] is not field:
+            continue
+        if field.message_type is not None:
+            if depth == 0:
+                continue
+            nested = filled(field.message_type._concrete_class, choice, depth - 1)
+            if field.message_type.GetOptions().map_entry:
+                of = getattr(message, field.name)
+                if field.message_type.fields_by_name["value"].message_type is None:
+                    of[nested.key] = nested.value
+                else:
+                    of[nested.key].CopyFrom(nested.value)
+                continue
+            value = nested
+        elif field.enum_type is not None:
+            value = min(1, len(field.enum_type.values) - 1)  # DONE, of what may be pending
+        elif field.cpp_type == field.CPPTYPE_STRING:
+            value = CANARY.encode() if field.type == field.TYPE_BYTES else CANARY
+        else:
+            value = 1
+        held = getattr(message, field.name)
+        if hasattr(held, "extend"):
+            held.extend([value])
+        elif field.message_type is not None:
+            held.CopyFrom(value)
+        else:
+            setattr(message, field.name, value)
+    return message
+
+
+@pytest.mark.parametrize("choice", range(3))
+def test_no_message_of_xai_lets_a_canary_through(
+    choice: int,
+    monkeypatch: pytest.MonkeyPatch,
+    ledger_of: Any,
+    logged: list[str],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Every method of every service that xAI bills, answered and refused."""
+    xai_sdk = pytest.importorskip("xai_sdk")
+    import grpc
+
+    from tests.grpc_provider import SERVICES, GrpcProvider
+
+    with (
+        GrpcProvider() as server,
+        contextlib.closing(xai_sdk.Client(api_key=sdks.KEY, api_host=server.host, use_insecure_channel=True)) as client,
+    ):
+        monkeypatch.setenv("SPANLEDGER_HOSTS", f"{server.host}=x_ai")
+        settings.cache_clear()
+        for service, module, stubs in SERVICES:
+            stub = getattr(stubs, f"{service}Stub")(client._api_channel)
+            for method in module.DESCRIPTOR.services_by_name[service].methods:
+                request = filled(method.input_type._concrete_class, choice)
+                answer = filled(method.output_type._concrete_class, choice)
+                refusal = (grpc.StatusCode.INVALID_ARGUMENT, f"Invalid prompt: {CANARY}. API key provided: {sdks.KEY}")
+                for said in (answer, refusal):
+                    server.say(method.name, [said] if method.name.endswith("Chunk") else said)
+                    with contextlib.suppress(grpc.RpcError):
+                        outcome = getattr(stub, method.name)(request)
+                        for _ in outcome if method.name.endswith("Chunk") else ():
+                            pass
+    found = ledger_of()
+    rows = [line for output in found for line in output.splitlines() if '"provider":"x_ai"' in line]
+    assert len(rows) >= 8
+    assert sum('"status":"error"' in row for row in rows) >= 4
     captured = capfd.readouterr()
     assert_clean(*found, *logged, captured.err)
 
