@@ -354,6 +354,24 @@ def test_the_hook_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines() == ["[]", "[]"]
 
 
+def test_what_reads_spans_is_loaded_before_the_first_of_them_ends() -> None:
+    """With the tracer that an SDK's patch takes: the end of a call may be on an event loop."""
+    code = """
+        import sys
+        from opentelemetry.sdk.trace import TracerProvider
+        from spanledger.exporter.install import install
+        provider = TracerProvider()
+        install(provider)
+        for scope in ("app", "opentelemetry.instrumentation.httpx", "spanledger.openai"):
+            provider.get_tracer(scope)
+            print([f"spanledger.exporter.{name}" in sys.modules for name in ("rows", "dialects.ours")])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.splitlines() == ["[False, False]", "[False, False]", "[True, True]"]
+
+
 def test_bare_opentelemetry_instrument_writes_rows(ledger_home: Path) -> None:
     """Whatever the exporters are: here none, and every span dropped."""
     program = """

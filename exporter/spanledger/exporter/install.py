@@ -16,7 +16,7 @@ from opentelemetry.util.types import Attributes
 from spanledger import failures
 from spanledger.exporter import ancestors
 from spanledger.exporter.dialects import MARKS, within_known
-from spanledger.exporter.spans import LedgerSpanProcessor
+from spanledger.exporter.spans import LedgerSpanProcessor, prepare
 from spanledger.settings import SettingsError, usable
 
 logger = logging.getLogger("spanledger")
@@ -118,8 +118,15 @@ def install(provider: TracerProvider) -> None:
 def _sample_by(tracer: Any, some: Sampler, every: Sampler) -> None:
     """Frameworks start their spans without a word of what they are: then the tracer's scope tells."""
     scope = getattr(tracer, "_instrumentation_scope", None)
-    if scope is not None:
-        tracer.sampler = every if within_known(scope.name) else some
+    if scope is None:
+        return
+    known = within_known(scope.name)
+    tracer.sampler = every if known else some
+    if known:
+        try:
+            prepare(scope.name)
+        except Exception:
+            failures.internal_error("loading what reads spans")
 
 
 def _make_first(provider: TracerProvider, processor: LedgerSpanProcessor) -> None:

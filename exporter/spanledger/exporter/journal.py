@@ -12,7 +12,6 @@ import errno
 import fcntl
 import logging
 import os
-import sys
 import threading
 import time
 import weakref
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+from spanledger import event_loop
 from spanledger.exporter import health, owner
 from spanledger.exporter.private import home_folder, private_folder
 
@@ -132,7 +132,7 @@ class Journal:
 
         One `write` to a file opened with O_APPEND, and no lock: threads do not wait for each other.
         """
-        if self._slow and not self._always and _in_event_loop():
+        if self._slow and not self._always and event_loop.is_running():
             self._hold(lines)
             from spanledger.pricing import handoff  # loaded where there are rows, and not before
 
@@ -348,11 +348,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _in_event_loop() -> bool:
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def blocks(folder: Path) -> list[Path]:

@@ -47,6 +47,13 @@ def _load_encode() -> Callable[[ReadableSpan], bytes]:
     return encode
 
 
+def prepare(scope: str) -> None:
+    """Load what reads the spans of a scope, before the first of them ends: an event loop may wait for its end."""
+    if _encode is None:
+        _load_encode()
+    dialect_of(scope)
+
+
 class LedgerSpanProcessor(SpanProcessor):
     """Writes a call's rows into the journal before its span's `end` returns, whether the span is sampled or not."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 
 from spanledger import attributes as names
-from spanledger import kept
+from spanledger import event_loop, kept
 from spanledger.attribution import Attribution, current_attribution
 from spanledger.failures import internal_error
 from spanledger.instrumentation import metrics
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _NOWHERE = Context()
 _CLIENT = SpanKind.CLIENT  # a look into an enum is slow in Python 3.11
+_MOST_PROVIDERS = 1_000
 
 NEVER_SENT = frozenset(
     {
@@ -139,6 +141,8 @@ class CallSpan:
                 start[names.API_KEY_ALIAS] = api_key_alias
         if self.attribution is not None:
             start.update(self.attribution.attributes)
+        if provider not in _prepared:
+            _prepare(provider)
         self.start_ns = time_ns() if start_ns is None else start_ns
         self.span: Span = tracer.start_span(
             f"{operation} {request_model}" if request_model else operation,
@@ -351,6 +355,32 @@ class CallSpan:
 
     def __repr__(self) -> str:
         return f"<CallSpan {self.operation} {self.provider} {self.request_model}>"
+
+
+_prepared: set[str] = set()
+"""Providers that this process has called."""
+
+
+def _prepare(provider: str) -> None:
+    """Load a provider's price list while its first call is under way, where an event loop would wait for it else.
+
+    An SDK's own provider is prepared when it is patched; this is for others at its client's other end.
+    """
+    if len(_prepared) >= _MOST_PROVIDERS:
+        _prepared.clear()
+    _prepared.add(provider)
+    if event_loop.is_running() and not default_book().is_prepared(provider):
+        try:
+            threading.Thread(target=_load_prices, args=(provider,), name="spanledger-prices", daemon=True).start()
+        except RuntimeError:  # no thread is to be had: the call's end loads it
+            pass
+
+
+def _load_prices(provider: str) -> None:
+    try:
+        default_book().prepare(provider)
+    except Exception:  # the call's end says so
+        pass
 
 
 def _keep(reading: Reading) -> None:

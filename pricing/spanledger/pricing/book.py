@@ -7,7 +7,6 @@ overlay or exchange rate) holds one `Vector` for each context tier.
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spanledger import failures
-from spanledger.pricing import arithmetic, catalogue, resolution, snapshot
+from spanledger.pricing import arithmetic, catalogue, globs, resolution, snapshot
 from spanledger.pricing.arithmetic import ONE, Bands, Rate
 from spanledger.pricing.call import (
     ESTIMATED,
@@ -52,7 +51,7 @@ _MEMO_MOST = 20_000
 
 
 class _Locks:
-    """Held while a price list is loaded, a call's rates are resolved, or the default book is made."""
+    """Held while a call's rates are resolved, or the default book is made."""
 
     def __init__(self) -> None:
         self.resolving = threading.RLock()
@@ -144,7 +143,7 @@ class _Source:
             self.edges = resolution.edges_of(choice.context)
             if "of" in choice.context:
                 selectors = choice.context["of"]
-                self.of = frozenset(p for p in TOKEN_PARTS if any(fnmatch.fnmatchcase(p, s) for s in selectors))
+                self.of = frozenset(p for p in TOKEN_PARTS if any(globs.matches(p, s) for s in selectors))
         marginal = choice is not None and choice.context.get("scope") == "marginal"
         self.vectors: list[Vector | None] = [None] * (1 if marginal else len(self.edges) + 1)
 
@@ -498,7 +497,7 @@ class PriceBook:
     def _concerns(self, overlay: Json, provider: str, model: Model, call: Call) -> bool:
         """Whether an overlay names this provider, model, tenant and key; each is a list of globs."""
         for key, value in (("provider", provider), ("model", model.id), ("tenant", call.tenant), ("key", call.api_key)):
-            if key in overlay and not any(fnmatch.fnmatchcase(value, pattern) for pattern in overlay[key]):
+            if key in overlay and not any(globs.matches(value, pattern) for pattern in overlay[key]):
                 return False
         return True
 
@@ -518,7 +517,11 @@ class PriceBook:
         Raises:
             PriceFileError: a file of the shipped catalogue is damaged.
         """
-        self._list(self.canonical(provider))
+        self._list(self.canonical(provider)).compile()
+
+    def is_prepared(self, provider: str) -> bool:
+        """Whether the provider's price lists are loaded."""
+        return self.canonical(provider) in self._lists
 
     def find(self, provider: str, model: str, request_model: str = "") -> Found | str:
         """The book's entry for a model; or, in words, why there is none."""
@@ -561,13 +564,10 @@ class PriceBook:
 
     def _list(self, provider: str) -> ModelList:
         found = self._lists.get(provider)
-        if found is None:
-            with _locks.resolving:
-                found = self._lists.get(provider)
-                if found is None:
-                    found = ModelList(provider)
-                    self._lay(found, provider, set())
-                    self._lists[provider] = found
+        if found is None:  # two threads may both load it: nobody shall wait for a lock while files are read
+            found = ModelList(provider)
+            self._lay(found, provider, set())
+            found = self._lists.setdefault(provider, found)
         return found
 
     def _lay(self, target: ModelList, provider: str, seen: set[str]) -> None:

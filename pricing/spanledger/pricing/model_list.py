@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from spanledger.pricing import globs
 from spanledger.pricing.document import Document, Json
 from spanledger.pricing.names import spellings
 
@@ -52,7 +52,7 @@ class _Layer:
             if any(name.startswith(prefix) for name in names):
                 return model
         for pattern, model in self.globs:
-            if any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            if any(globs.matches(name, pattern) for name in names):
                 return model
         for pattern, model in self.regexes:
             if any(_regex(pattern).search(name) for name in names):
@@ -123,6 +123,17 @@ class ModelList:
                 return layer.ids[found.id]
         return found
 
+    def compile(self) -> None:
+        """Make the regular expressions that a search may need; each takes longer than a whole search with it."""
+        for layer in self.layers:
+            for pattern, _ in layer.regexes:
+                _regex(pattern)
+            for pattern, _ in layer.globs:
+                globs.matches("", pattern)
+        for addition in self.additions:
+            for pattern in addition["models"]:
+                globs.matches("", pattern)
+
     def models(self) -> Iterable[Model]:
         """Every model, the highest entry of each id."""
         found: dict[str, Model] = {}
@@ -135,7 +146,7 @@ class ModelList:
         return [
             (i, addition)
             for i, addition in reversed(list(enumerate(self.additions)))
-            if any(fnmatch.fnmatchcase(model.id, pattern) for pattern in addition["models"])
+            if any(globs.matches(model.id, pattern) for pattern in addition["models"])
         ]
 
 

@@ -6,12 +6,12 @@ replaces a rate outright and `mult` multiplies. Parts without a rate fall back l
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from spanledger.pricing import globs
 from spanledger.pricing.arithmetic import Rate
 from spanledger.pricing.document import STANDARD, Json, mode_name
 from spanledger.pricing.usage import PARTS, TOKEN_PARTS
@@ -102,7 +102,7 @@ def choose(row: Json, model: str, service_tier: str, processing: str, region: st
     regions = row.get("region", [])
     place = region.strip().lower()
     if regions and place not in STANDARD_REGIONS:
-        rule = next((r for r in regions if any(fnmatch.fnmatchcase(place, w) for w in r["when"])), None)
+        rule = next((r for r in regions if any(globs.matches(place, w) for w in r["when"])), None)
         if rule is None:
             reasons.append(f"region {place} is not in the price of {model}: without an uplift")
     return Choice(row, context, bool(own), modes, rule, place, tuple(overlays), tuple(reasons))
@@ -202,7 +202,7 @@ def selects(selector: str, part: str) -> bool:
     """Whether a multiplier's selector (`tokens`, a glob over parts) means `part`."""
     if selector == "tokens":
         return part in TOKEN_PARTS or (part not in PARTS and part.endswith(("_tokens", "_token")))
-    return fnmatch.fnmatchcase(part, selector)
+    return globs.matches(part, selector)
 
 
 def _change(rates: dict[str, Rate], change: Json, reasons: list[str]) -> None:
