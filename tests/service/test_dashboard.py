@@ -14,6 +14,7 @@ from spanledger.exporter.client import Client
 from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.exporter.migrate import open_ledger
 from spanledger.exporter.rollup import roll_up
+from spanledger.settings import Settings
 from tests.conftest import free_port
 from tests.service import dashboard
 
@@ -84,6 +85,8 @@ def test_the_first_view_says_what_the_ledger_says(opens: Opens, url: str, ledger
     assert "aliases: {'openai/gpt-5-mini-preview-12'" in page.locator("#attention code").first.inner_text()
     assert page.locator("#caching .figure").inner_text().startswith("$")
     assert page.locator("#errors tbody tr").count() == 2
+    assert page.locator("#slowest .name").first.inner_text() in ("gpt-5", "claude-sonnet-4-5")
+    assert "No budget is set." in page.locator("#budgets").inner_text()
 
 
 def test_the_table_behind_the_chart_has_the_figures_of_the_bars(opens: Opens, url: str, ledger: Client) -> None:
@@ -125,6 +128,66 @@ def test_from_a_bar_to_its_calls_to_one_call_and_back(opens: Opens, url: str) ->
     page.go_back()
     page.wait_for_selector("#tiles .tile")
     assert page.url.rstrip("/") == url
+
+
+def test_a_trace_has_its_cost_its_course_and_a_link(opens: Opens, url: str, ledger: Client) -> None:
+    trace, total = ledger.query(
+        "SELECT trace_id, sum(cost_base) AS total FROM llm_calls FINAL GROUP BY 1 HAVING count() = 3"
+        " ORDER BY total DESC LIMIT 1"
+    ).rows[0]
+    page = opens(f"{url}/?view=calls&trace={trace}")
+    page.locator("tbody a").first.click()
+    page.get_by_role("link", name="Calls and cost of this trace").click()
+    page.wait_for_selector("#call:not([open])", state="attached")
+    page.wait_for_selector(f"{DONE} #trace .button")
+    assert page.locator("#trace .exact").inner_text() == f"{total.normalize():f} USD"
+    assert page.locator("#trace .button").get_attribute("href") == f"http://localhost:16686/trace/{trace}"
+    assert page.locator("#calls tbody tr").count() == 3
+    assert page.locator("#calls .course .unseen").first.inner_text().startswith("after 0")
+
+
+def test_budgets_show_what_is_left_of_them(opens: Opens, home: Path, ledger: Client) -> None:
+    month = f"toYYYYMM(start_time) = {NOW:%Y%m}"
+    total = spent(ledger, month)
+    budgets: dict[str, Any] = {
+        "everything": {"amount": f"{total / Decimal('0.9'):.2f}", "window": "month", "thresholds": ["50%", "80%"]},
+        "each-tenant": {"amount": "0.01", "window": "month", "scope": {"tenant": "*"}},
+        "acme": {"amount": 10_000, "window": "month", "scope": {"tenant": "acme"}},
+    }
+    with dashboard.served(home, Settings(home, budgets=budgets)) as url:
+        page = opens(url)
+        everything, acme, *tenants = page.locator("#budgets .budgets > li").all_inner_texts()
+        assert "80% reached" in everything
+        assert f"${total:.2f}" in everything
+        assert "90%" in everything
+        assert "ok" in acme.splitlines()
+        assert all("over budget" in each for each in tenants)
+        assert len(tenants) == 3
+        assert page.locator("#budgets summary").inner_text() == "1 more, 1 over budget"
+        page.locator("#budgets").get_by_role("link", name="acme", exact=True).click()
+        page.wait_for_url("**tenant=acme")
+        of_acme = f"{month} AND tenant = 'acme'"
+        page.locator(f".tile .figure span:text-is('${spent(ledger, of_acme):.2f}')").nth(1).wait_for()
+    with dashboard.served(home, Settings(home, budgets={"b": {"amount": -1, "window": "day"}})) as url:
+        page = opens(url)
+        assert "settings.budgets.b.amount is -1: use an amount above 0" in page.locator("#budgets").inner_text()
+        assert page.locator(".notice").count() == 0
+
+
+def test_a_table_is_sorted_by_its_heads(opens: Opens, url: str) -> None:
+    page = opens(url)
+    head = page.locator("#groups").get_by_role("button", name="p95")
+    head.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#groups th[aria-sort=descending]:has-text('p95')")
+    assert page.evaluate("document.activeElement.textContent") == "p95", "focus stays"
+    assert page.url.endswith("?order=-duration_p95")
+    slowest = page.locator("#groups .name").first.inner_text()
+    assert slowest == page.locator("#slowest .name").first.inner_text()
+    assert page.locator("#time .legend li").first.inner_text() == "claude-sonnet-4-5", "the chart keeps its order"
+    page.locator("#groups").get_by_role("button", name="p95").click()
+    page.wait_for_selector("#groups th[aria-sort=ascending]:has-text('p95')")
+    assert page.locator("#groups .name").last.inner_text() == slowest
 
 
 def test_a_filter_is_added_shown_in_the_address_and_removed(opens: Opens, url: str, ledger: Client) -> None:
@@ -187,6 +250,17 @@ def test_a_new_call_appears_by_itself(opens: Opens, home: Path, tmp_path: Path) 
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
             page.wait_for_selector("#time canvas")
             page.wait_for_selector("#groups tbody tr")
+            page.set_viewport_size({"width": 1360, "height": 400})
+            page.get_by_role("navigation").get_by_role("link", name="Calls").click()
+            page.wait_for_selector("#calls tbody tr")
+            before = page.locator("#calls tbody tr").count()
+            page.evaluate("scrollTo(0, 500)")
+            dashboard.add(client, list(dashboard.rows(NOW + timedelta(minutes=2), 0, 2)))
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            page.get_by_role("button", name="Show the new ones").wait_for()
+            assert (page.evaluate("scrollY"), page.locator("#calls tbody tr").count()) == (500, before)
+            page.get_by_role("button", name="Show the new ones").click()
+            page.locator(f"#calls tbody tr >> nth={before}").wait_for()
     finally:
         client.close()
         engine.stop()
@@ -251,18 +325,24 @@ def test_it_fits_a_phone(opens: Opens, url: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_the_first_view_is_small_and_runs_nothing_of_others(opens: Opens, url: str) -> None:
+def test_the_first_view_is_small_asks_little_and_runs_nothing_of_others(opens: Opens, url: str) -> None:
     sizes: list[int] = []
     answers: list[Any] = []
+    asked: list[str] = []
 
     def watch(page: Any) -> None:
         wire = page.context.new_cdp_session(page)
         wire.send("Network.enable")
         wire.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
         page.once("response", lambda answer: answers.append(answer))
+        page.on("request", lambda request: "/api/" in request.url and asked.append(request.url))
 
     page = opens(url, before=watch)
     assert sum(sizes) < 200_000
+    assert len(asked) == len(set(asked)), "no question is asked twice"
+    assert sum("llm/stats" in each for each in asked[:5]) == 5
+    assert len(asked) <= 13
+    assert sum("latency=false" not in each for each in asked if "llm/stats" in each) == 3
     policy = answers[0].headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy

@@ -14,7 +14,9 @@ export async function openCall({ state, zone, signal, leave }) {
     event.preventDefault();
     leave();
   };
-  sheet.onclick = (event) => event.target === sheet && leave();
+  sheet.onclick = (event) => {
+    if (event.target === sheet) leave(); // and return nothing: false would stop the links
+  };
   const close = h("button", { type: "button", class: "close", "aria-label": "Close", onclick: leave }, "×");
   const fill = (...content) => sheet.replaceChildren(h("div", { class: "sheet" }, close, content));
   if (!sheet.open) {

@@ -51,9 +51,11 @@ export async function overview(page) {
     attention(page, card("attention"), totals),
   ];
   totals.then(({ totals: [all] }) => main.classList.toggle("none", !all.rows)).catch(() => {});
-  const settled = [...(await Promise.allSettled(above)), ...(await Promise.allSettled(below()))]; // what is seen first, first
-  const failed = settled.find((each) => each.status === "rejected");
-  if (failed) throw failed.reason;
+  for (const panels of [() => above, below]) {
+    // what is seen first, first
+    const failed = (await Promise.allSettled(panels())).find((each) => each.status === "rejected");
+    if (failed) throw failed.reason;
+  }
 }
 
 /** What each day cost since the month before, for the tiles; where the range is one of days up to now, of all its days too. */
@@ -135,16 +137,14 @@ const tile = (title, figure, ...under) => h("div", { class: "tile" }, h("h2", {}
 
 async function overTime(page, place, groups, byTime, stats) {
   const { state, span, zone, go } = page;
-  const first = shownOf((await groups).groups, state);
+  const [found, whole] = await Promise.all([groups, byTime]);
+  const first = shownOf(found.groups, state);
   const names = first.map((each) => each.group[state.by]);
-  const [series, whole] = await Promise.all([
-    names.length ? stats(["group_by", `${span.bucket},${state.by}`], ["limit", 10000], ["sort", "time"], ...BRIEF, ...filter(state, names)) : { groups: [] },
-    byTime,
-  ]);
+  const series = names.length ? await stats(["group_by", `${span.bucket},${state.by}`], ["limit", 10000], ["sort", "time"], ...BRIEF, ...filter(state, names)) : { groups: [] };
   const buckets = bucketsOf(span, zone);
   const index = new Map(buckets.map((each, i) => [each.key, i]));
   const value = pick[state.metric];
-  const currency = (await byTime).totals[0].cost.currency;
+  const currency = whole.totals[0].cost.currency;
   const text = (amount) => (state.metric === "cost" ? money(amount, currency) : count(Number(amount)));
   const row = () => new Array(buckets.length).fill(null);
   const amounts = names.map(row);
@@ -206,7 +206,7 @@ const axisMoney = (number, currency) => new Intl.NumberFormat(undefined, { style
 
 async function breakdown(page, place, groups, series, totals) {
   const { state, go, range } = page;
-  const [found, drawn, all] = [await groups, await series, (await totals).totals[0]];
+  const [found, drawn, { totals: [all] }] = await Promise.all([groups, series, totals]);
   const whole = e18(all.cost.total);
   fill(place, [state, found.groups, drawn === found || drawn.groups.map((each) => each.group), all.cost.total], () => {
     const name = DIMENSIONS[state.by];
@@ -305,7 +305,7 @@ async function caching(page, place, totals) {
 
 async function latency(page, place, stats, totals) {
   const { span, zone, state } = page;
-  const [found, all] = [await stats(["group_by", span.bucket], ["limit", 10000], ...NO_PARTS), (await totals).totals[0]];
+  const [found, { totals: [all] }] = await Promise.all([stats(["group_by", span.bucket], ["limit", 10000], ...NO_PARTS), totals]);
   const buckets = bucketsOf(span, zone);
   fill(place, [found.groups.map((each) => [each.group, each.duration_ns]), all.duration_ns, all.time_to_first_token_ns, buckets.length], () => {
     if (all.duration_ns.p50 === null) return [head("Latency"), nothing("No call went well.")];

@@ -77,7 +77,7 @@ export function span(state, now, zone) {
     month: () => ({ since: month }),
     lastmonth: () => ({ since: last.slice(0, 7), until: last.slice(0, 7) }),
     "12m": () => ({ since: plusMonths(month, -11) }),
-    custom: () => ({ since: state.since || plusDays(today, -29), until: state.until }),
+    custom: () => ({ since: state.since || plusDays(today, -29), until: state.until || undefined }),
   }[state.range]();
   const from = instant(found.since, zone, false);
   const to = found.until ? instant(found.until, zone, true) : now;
