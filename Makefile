@@ -14,7 +14,7 @@ demo: $(INSTALLED)  ## Example program against a stand-in of the providers, and 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(INSTALLED)  ## All tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-litellm: $(INSTALLED)  ## litellm's tests, in an environment of their own: it may want another openai than .venv has
 	scripts/check-sdk-drift litellm --newest --keep --cache $(SDKS)

@@ -250,7 +250,7 @@ def test_a_full_disk_holds_rows_in_memory_until_there_is_room(
     assert 100 < lost < 200  # some 45 on the disk, 100 in memory
     with pytest.raises(FlushError, match="rows are lost"):
         shipper.flush(0.1)
-    assert "No space left on device" in caplog.text
+    assert "No space left on device" in caplog.text or "the disk took only a part" in caplog.text
     assert "memory is full" in caplog.text
     assert len([record for record in caplog.records if record.levelname == "ERROR"]) <= 4
 
