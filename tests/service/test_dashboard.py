@@ -65,6 +65,11 @@ def figure(page: Any, title: str) -> str:
     )
 
 
+def no_violations(page: Any, within: str | None = None, **options: Any) -> None:
+    found = axe.Axe().run(page, context=within, options=options).response["violations"]
+    assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in found] == []
+
+
 def spent(ledger: Client, where: str = "1") -> Decimal:
     """Of the range that the dashboard shows first."""
     day = (NOW - timedelta(days=29)).strftime("%Y-%m-%d")
@@ -144,6 +149,7 @@ def test_a_trace_has_its_cost_its_course_and_a_link(opens: Opens, url: str, ledg
     assert page.locator("#trace .button").get_attribute("href") == f"http://localhost:16686/trace/{trace}"
     assert page.locator("#calls tbody tr").count() == 3
     assert page.locator("#calls .course .unseen").first.inner_text().startswith("after 0")
+    no_violations(page, "main")
 
 
 def test_budgets_show_what_is_left_of_them(opens: Opens, home: Path, ledger: Client) -> None:
@@ -164,6 +170,7 @@ def test_budgets_show_what_is_left_of_them(opens: Opens, home: Path, ledger: Cli
         assert all("over budget" in each for each in tenants)
         assert len(tenants) == 3
         assert page.locator("#budgets summary").inner_text() == "1 more, 1 over budget"
+        no_violations(page, "#budgets")
         page.locator("#budgets").get_by_role("link", name="acme", exact=True).click()
         page.wait_for_url("**tenant=acme")
         of_acme = f"{month} AND tenant = 'acme'"
@@ -172,6 +179,7 @@ def test_budgets_show_what_is_left_of_them(opens: Opens, home: Path, ledger: Cli
         page = opens(url)
         assert "settings.budgets.b.amount is -1: use an amount above 0" in page.locator("#budgets").inner_text()
         assert page.locator(".notice").count() == 0
+        no_violations(page, "#budgets")
 
 
 def test_a_table_is_sorted_by_its_heads(opens: Opens, url: str) -> None:
@@ -300,29 +308,29 @@ def test_a_token_is_asked_for_and_a_tenant_sees_its_own(opens: Opens, home: Path
 
 @pytest.mark.parametrize(("scheme", "options"), [("light", {}), ("dark", {"runOnly": ["color-contrast"]})])
 def test_axe_finds_nothing(opens: Opens, url: str, scheme: str, options: dict[str, Any]) -> None:
-    def look(page: Any) -> None:
-        violations = axe.Axe().run(page, options=options).response["violations"]
-        assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in violations] == []
-
     page = opens(url, color_scheme=scheme)
     page.locator("#time .behind summary").click()
-    look(page)
+    no_violations(page, **options)
     page.get_by_role("navigation").get_by_role("link", name="Calls").click()
     page.wait_for_selector("h1:text('Calls')")
     page.locator("tbody a").first.click()
     page.wait_for_selector("#call .big")
-    look(page)
+    no_violations(page, **options)
     page.goto(f"{url}/?tenant=nobody")
     page.wait_for_selector(".empty")
-    look(page)
+    no_violations(page, **options)
+    page.goto(f"{url}/?view=repricing")
+    page.wait_for_selector(f"{DONE} #repricing h2")
+    no_violations(page, "main", **options)
 
 
 def test_it_fits_a_phone(opens: Opens, url: str) -> None:
     page = opens(url, viewport={"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    page.goto(f"{url}/?view=calls")
-    page.wait_for_selector("tbody a")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for view in ("view=calls", "view=repricing"):
+        page.goto(f"{url}/?{view}")
+        page.wait_for_selector(DONE)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_the_first_view_is_small_asks_little_and_runs_nothing_of_others(opens: Opens, url: str) -> None:
@@ -331,6 +339,10 @@ def test_the_first_view_is_small_asks_little_and_runs_nothing_of_others(opens: O
     asked: list[str] = []
 
     def watch(page: Any) -> None:
+        page.add_init_script(
+            "window.shifted = 0; new PerformanceObserver((list) => list.getEntries()"
+            ".forEach((each) => (shifted += each.value))).observe({type: 'layout-shift', buffered: true})"
+        )
         wire = page.context.new_cdp_session(page)
         wire.send("Network.enable")
         wire.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
@@ -339,6 +351,7 @@ def test_the_first_view_is_small_asks_little_and_runs_nothing_of_others(opens: O
 
     page = opens(url, before=watch)
     assert sum(sizes) < 200_000
+    assert page.evaluate("shifted") < 0.05, "nothing jumps while it loads"
     assert len(asked) == len(set(asked)), "no question is asked twice"
     assert sum("llm/stats" in each for each in asked[:5]) == 5
     assert len(asked) <= 13

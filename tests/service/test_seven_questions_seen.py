@@ -121,7 +121,7 @@ def test_7_what_a_price_change_would_have_done(
     true = sum(costs_by(truly(everything, provider="openai"), "provider").values())
     page = opens(f"{url}/?view=repricing&provider=openai")
     assert amount(tile(page, "By today's prices")) == true
-    assert amount(tile(page, "Stored")) * 2 == true
+    assert amount(tile(page, "Stored costs")) * 2 == true
     assert amount(tile(page, "Difference")) * 2 == true
     command = page.locator("#repricing code").inner_text()
     assert command.startswith("spanledger reprice --since 20")

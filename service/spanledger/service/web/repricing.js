@@ -29,7 +29,7 @@ export async function repricing(page) {
     const more = (sum(changes.map((each) => each.after)) ?? 0n) - (sum(changes.map((each) => each.before)) ?? 0n);
     const share = ratio(more, now);
     show(tiles, [all.totals[0].cost, found], () => [
-      tile("Stored", amount(now, currency), `${count(found.looked_at)} rows`),
+      tile("Stored costs", amount(now, currency), `${count(found.looked_at)} rows`),
       tile("By today's prices", amount(now + more, currency), `${count(found.changed)} rows would change`),
       tile("Difference", amount(more, currency, true), !share ? "" : `${more < 0n ? "−" : "+"}${percent(Math.abs(share))}`),
     ]);
