@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 from decimal import Decimal
@@ -160,19 +161,24 @@ def test_watching_what_is_not_up_says_what_to_do(home, command):
 
 def test_a_look_of_top_is_the_report_of_its_time(run):
     look = json.loads(run("top", "--json", "--by", "tenant", "--since", "1d").stdout)
+    slow = {row["tenant"]: row.pop("p95_ns") for row in look["groups"]}
     assert look["groups"] == json.loads(run("report", "--json", "--by", "tenant", "--since", "1d").stdout)
+    latency = json.loads(run("report", "--json", "--by", "tenant", "--since", "1d", "--latency").stdout)
+    assert slow == {row["tenant"]: row["p95_ns"] for row in latency}
     assert look["totals"][0]["calls"] == 13
+    assert look["totals"][0]["p95_ns"] > 0
     shown = run("top", "--since", "1d").stdout
     assert "13 calls" in shown.splitlines()[0]
     assert "claude-sonnet-4-6" in shown
     assert run("top", "--tenant", "nobody").stdout.splitlines()[-1] == "No calls."
 
 
-def test_top_draws_on_a_terminal_and_leaves_it_as_it_was(example_home):
+def on_a_terminal(home, *arguments, columns=80):
+    """What a command writes on a terminal without colours."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [str(BIN / "spanledger"), "top", "--count", "2", "--interval", "0.1"],
-        env=environment(example_home, TERM="xterm", COLUMNS="80", NO_COLOR="1"),
+        [str(BIN / "spanledger"), *arguments],
+        env=environment(home, TERM="xterm", COLUMNS=str(columns), NO_COLOR="1"),
         stdout=slave,
         stderr=subprocess.PIPE,
     )
@@ -188,13 +194,39 @@ def test_top_draws_on_a_terminal_and_leaves_it_as_it_was(example_home):
         seen += piece
     os.close(master)
     assert process.stderr is not None
-    assert process.stderr.read() == b""
+    said = process.stderr.read().decode()
     process.stderr.close()
-    assert process.wait() == 0
+    assert process.wait() == 0, said
+    return seen, said
+
+
+def test_a_report_fits_a_narrow_terminal_and_says_what_it_left_out(example_home):
+    seen, said = on_a_terminal(example_home, "report", "--by", "tenant,model,operation")
+    lines = re.sub("\x1b\\[[0-9;]*m", "", seen.decode()).replace("\r", "").split("\n")
+    assert max(map(len, lines)) <= 80
+    assert "cost USD" in lines[1]
+    assert "cache write" not in lines[1]
+    assert said.splitlines()[0].startswith("Left out, since the terminal is narrow: ")
+    assert "cache write" in said
+    seen, said = on_a_terminal(example_home, "report", columns=160)
+    assert b"cache write" in seen
+    assert "Left out" not in said
+
+
+def test_durations_are_told_in_seconds(run):
+    lines = [line for line in run("report", "--latency").stdout.splitlines() if line.strip()]
+    assert lines[0].split() == ["model", "calls", "p50", "p95", "p99", "first", "token", "p95"]
+    assert lines[2].split()[3] == "s"
+
+
+def test_top_draws_on_a_terminal_and_leaves_it_as_it_was(example_home):
+    seen, said = on_a_terminal(example_home, "top", "--count", "2", "--interval", "0.1")
+    assert said == ""
     assert seen.startswith(b"\x1b[?1049h")
     assert seen.rstrip().endswith(b"\x1b[?1049l")
     assert seen.count(b"claude-sonnet-4-6") == 2
     assert b"cost USD" in seen
+    assert b"p95" in seen
     assert b"\x1b[32m" not in seen
 
 

@@ -81,7 +81,8 @@ def print_table(
     """
     terminal = console()
     wanted = fitting(columns, rows, terminal.width, optional, footer=footer, places=places)
-    made = table(wanted, rows, title=title, footer=footer, places=places, right=right, whole=optional)
+    longest = longest_word(terminal.width)
+    made = table(wanted, rows, title=title, footer=footer, places=places, right=right, whole=optional, longest=longest)
     # A number that does not fit must not be cut: the line then goes on beyond the edge.
     terminal.width = max(terminal.width, _narrowest(made))
     terminal.print(made, soft_wrap=False)
@@ -100,7 +101,8 @@ def fitting(
     """`columns` without the last of those that are `optional`, until a table of them is no wider than `width`."""
     wanted = list(columns)
     for name in reversed(optional):
-        if _narrowest(table(wanted, rows, footer=footer, places=places, whole=optional)) <= width:
+        made = table(wanted, rows, footer=footer, places=places, whole=optional, longest=longest_word(width))
+        if _narrowest(made) <= width:
             break
         wanted.remove(name)
     return wanted
@@ -115,8 +117,9 @@ def table(
     places: int = 6,
     right: Sequence[str] = (),
     whole: Sequence[str] = (),
+    longest: int = 60,
 ) -> Table:
-    """What `print_table` prints; the columns `whole` do not wrap."""
+    """What `print_table` prints; the columns `whole` do not wrap, words longer than `longest` may be broken."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -127,26 +130,31 @@ def table(
         foot = "" if footer is None or footer.get(name) is None else text(footer[name], places)
         # Keys and amounts are kept whole; a long text column wraps.
         made.add_column(
-            Text(name), justify="right" if numeric else "left", no_wrap=numeric or name in whole, footer=Text(foot)
+            Text(name),
+            justify="right" if numeric else "left",
+            no_wrap=numeric or name in whole,
+            overflow="fold",
+            footer=Text(foot),
         )
     for row in rows:
         made.add_row(*(Text(text(row[name], places)) for name in columns))
     for column in made.columns:
-        column.min_width = _whole_words(column)
+        column.min_width = _whole_words(column, longest)
     return made
 
 
-_LONGEST_WORD = 60
-"""Longer words may be broken."""
+def longest_word(width: int) -> int:
+    """Longer words may be broken in a table of this width."""
+    return min(width * 2 // 5, 60)
 
 
-def _whole_words(column: Column) -> int:
+def _whole_words(column: Column, longest: int) -> int:
     from rich.cells import cell_len
 
     cells = [str(cell) for cell in (column.header, *column.cells, column.footer)]
     if column.no_wrap:
         return max(map(cell_len, cells))
-    return min(max((cell_len(word) for cell in cells for word in cell.split()), default=0), _LONGEST_WORD)
+    return min(max((cell_len(word) for cell in cells for word in cell.split()), default=0), longest)
 
 
 def _narrowest(made: Table) -> int:
@@ -185,6 +193,11 @@ def when(ns: int) -> str:
 def seconds(ns: int) -> str:
     """A duration in ns, in seconds."""
     return f"{ns // 10**6 / 1000:,.2f} s"
+
+
+def figure(name: str, value: object) -> object:
+    """`value` for a table: a duration, whose name ends in `_ns`, in seconds."""
+    return seconds(int(value)) if name.endswith("_ns") and isinstance(value, (int, float)) else value
 
 
 def tokens(row: Row) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -35,6 +36,21 @@ SHOWN = {
 
 WHERE_ANY = ("errors", "cache_read_tokens", "cache_write_tokens", "unpriced", "estimated")
 """Measures that the table leaves out where there are none."""
+
+SPARED = ("output_tokens", "input_tokens", "estimated", "cache_read_tokens", "cache_write_tokens")
+"""Measures that a narrow terminal does without, the last first."""
+
+FIGURES = {
+    "p50_ns": "p50",
+    "p95_ns": "p95",
+    "p99_ns": "p99",
+    "time_to_first_token_p95_ns": "first token p95",
+    "input_tokens": "input",
+    "cache_read_tokens": "cache read",
+    "cache_write_tokens": "cache write",
+    "unknown_tokens": "of unknown price",
+}
+"""The names of other figures in the table; those in ns are told in seconds."""
 
 SHARE, TREND = "share", "trend"
 """The columns that are pictures: of the whole cost, and of time."""
@@ -233,7 +249,9 @@ def _figures(
     elif form == "csv":
         output.print_csv(list(rows[0]) if rows else [], rows)
     elif rows:
-        output.print_table(list(rows[0]), rows)
+        titles = {name: FIGURES.get(name, name) for name in rows[0]}
+        shown = [{titles[name]: output.figure(name, value) for name, value in row.items()} for row in rows]
+        output.print_table(list(titles.values()), shown, right=list(FIGURES.values()))
     else:
         click.echo("No calls match.", err=True)
 
@@ -281,7 +299,10 @@ def _print(
     footer = None
     if len(totals) == 1:
         footer = _renamed(totals[0], {name: name for name in by} | _of_currency(shown, totals))
-    printed = output.print_table(columns, table_rows, footer=footer, optional=pictures)
+    spared = [shown[name] for name in SPARED if name in shown] if sys.stdout.isatty() else []
+    printed = output.print_table(columns, table_rows, footer=footer, optional=[*spared, *pictures])
+    if missing := [name for name in spared if name not in printed]:
+        click.echo(f"Left out, since the terminal is narrow: {', '.join(missing)}", err=True)
     if over_time is not None and TREND in printed:
         click.echo(
             f"A bar of the trend is {graphics.span_of_time(over_time.step_s)},"

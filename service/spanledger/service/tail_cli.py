@@ -90,11 +90,18 @@ def _line(row: Mapping[str, Any]) -> Any:
     line.append(f"  {cost:>14}", style)
     line.append(f"  {row['provider']} ", "dim").append(f"{row['model'] or row['operation']}", "cyan")
     pieces = [output.tokens(row), output.seconds(row["duration_ns"]) if row["line"] == 0 else "of the call before"]
-    pieces += [f"{name} {row[column]}" for name, column in _NAMES.items() if row[column]]
+    pieces += [
+        f"{name} {row[column]}"
+        for name, column in _NAMES.items()
+        if row[column] and not row[column].startswith(_UNNAMED)
+    ]
     line.append("".join(f"  {piece}" for piece in pieces if piece))
     if row["status"] == "error":
         line.append(f"  {row['error_type'] or 'error'}", "red")
     return line.append(f"  {row['trace_id']}", "dim") if row["trace_id"] else line
 
+
+_UNNAMED = "unknown_service"
+"""What OpenTelemetry's SDK calls a service that has no name."""
 
 _NAMES = {"service": "service_name", "tenant": "tenant", "user": "user_id", "feature": "feature"}

@@ -13,7 +13,9 @@ import click
 
 from spanledger.service import times
 from spanledger.service.report_cli import (
+    FIGURES,
     SHOWN,
+    SPARED,
     WHERE_ANY,
     by_option,
     filters,
@@ -111,17 +113,26 @@ def _live(frames: Iterator[dict[str, Any]], by: tuple[str, ...]) -> None:
 
 def _look(client: Client, by: tuple[str, ...], since: str, where: Mapping[str, str], limit: int) -> dict[str, Any]:
     from spanledger.exporter.queries import report
+    from spanledger.exporter.stats import Question, stats
     from spanledger.exporter.watching import trend
 
     now = datetime.now(timezone.utc)
     first = times.parse(since, now)
     found = report(client, by, first, None, where, limit)
-    totals = report(client, (), first, None, where)
+    totals = named(report(client, (), first, None, where))
+    only = {name: [value] for name, value in where.items()}
+    answer = stats(client, Question(by=by, since=first, where=only, limit=_ALL, parts=False))
+    groups = named(found)
+    for rows, told in ((groups, answer.groups if by else answer.totals), (totals, answer.totals)):
+        p95 = {(*map(str, each.values.values()), each.currency): each.figures["duration"][1] for each in told}
+        for row in rows:
+            key = (*(str(row[name]) for name in by if rows is groups), row["currency"])
+            row[P95] = p95.get(key)
     return {
         "at": now,
         "since": first,
-        "groups": named(found),
-        "totals": named(totals),
+        "groups": groups,
+        "totals": totals,
         "trend": trend(client, by, [row[: len(by)] for row in found.rows], 20, first, None, where),
     }
 
@@ -147,11 +158,18 @@ def _drawn(look: Mapping[str, Any], by: tuple[str, ...], width: int) -> Renderab
     if not rows:
         return Group(head, Text("No calls."))
     shown = {name: SHOWN[name] for name in SHOWN if name not in WHERE_ANY or any(row[name] for row in rows)}
+    shown[P95] = FIGURES[P95]
+    rows = [row | {P95: output.figure(P95, row[P95])} for row in rows]
     columns, table_rows, pictures = with_pictures(by, shown, rows, totals, look["trend"])
     optional = [*pictures, *(shown[name] for name in SPARED if name in shown)]
+    if "unpriced" in shown:  # the first line has their sum
+        optional.insert(0, shown["unpriced"])
     columns = output.fitting(columns, table_rows, width, optional)
-    return Group(head, output.table(columns, table_rows, whole=optional))
+    longest = output.longest_word(width)
+    return Group(
+        head, output.table(columns, table_rows, right=[FIGURES[P95]], whole=[*optional, FIGURES[P95]], longest=longest)
+    )
 
 
-SPARED = ("output_tokens", "input_tokens", "cache_read_tokens", "cache_write_tokens")
-"""Measures that a narrow terminal does without, the last first."""
+P95 = "p95_ns"
+_ALL = 100_000
