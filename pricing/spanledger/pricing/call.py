@@ -11,6 +11,8 @@ from spanledger.pricing.usage import REPORTED, Quantity
 SCALE = 18
 """Decimal places of a cost. Amounts are ints in units of 1e-18, so that sums and products are exact."""
 
+_ONE = 10**SCALE
+
 PRICED = "priced"
 ESTIMATED = "estimated"
 UNPRICED = "unpriced"
@@ -29,8 +31,7 @@ def amount_text(e18: int) -> str:
     """`e18` units of 1e-18 in plain digits with 18 places, as ClickHouse's Decimal(38, 18) reads it."""
     if e18 < 0:
         return "-" + amount_text(-e18)
-    digits = str(e18).zfill(SCALE + 1)
-    return f"{digits[:-SCALE]}.{digits[-SCALE:]}"
+    return "%d.%018d" % divmod(e18, _ONE)  # noqa: UP031 - the quickest, and a row has some ten amounts
 
 
 @dataclass(slots=True)
