@@ -75,6 +75,10 @@ class Reader:
         """Run the next command of the page, which begins so; its output, which is also what went wrong."""
         return self.also(self._next(start))
 
+    def skip(self, start: str) -> str:
+        """The next command, which the reader does without."""
+        return self._next(start)
+
     def also(self, command: str) -> str:
         """Run a command that is not on the page; its output."""
         command = self.theirs(command)
@@ -207,17 +211,17 @@ def reader(
     def make(page: str, **env: str) -> Reader:
         folder = tmp_path / "work"
         folder.mkdir()
-        given = environment(
-            tmp_path / "home",
-            **{"SPANLEDGER_URL": url, "SPANLEDGER_SHIP_INTERVAL": "0.2", **env},
-            OPENAI_BASE_URL=f"http://localhost:{standin.server_port}/v1",
-            OPENAI_API_KEY="sk-stand-in",
-        )
+        given = {
+            "SPANLEDGER_URL": url,
+            "SPANLEDGER_SHIP_INTERVAL": "0.2",
+            "OPENAI_BASE_URL": f"http://localhost:{standin.server_port}/v1",
+            "OPENAI_API_KEY": "sk-stand-in",
+        }
         swaps = {
             "8000": str(free_port()),
             "https://ledger:password@clickhouse.example.com:8443/llm": url,
         }
-        made.append(Reader(page, folder, given, swaps))
+        made.append(Reader(page, folder, environment(tmp_path / "home", **(given | env)), swaps))
         return made[-1]
 
     yield make
