@@ -19,9 +19,10 @@ from starlette.testclient import TestClient
 
 from spanledger.exporter.client import Client
 from spanledger.exporter.embedded import EmbeddedClickHouse
+from spanledger.pricing import book as books
 from spanledger.service.api.app import application
 from spanledger.service.api.settings import ServeSettings, load
-from spanledger.settings import Settings, SettingsError
+from spanledger.settings import Settings, SettingsError, settings
 from tests.exporter.test_rollup import row
 
 SHAPES = Path(__file__).parent / "api_shapes"
@@ -351,3 +352,22 @@ def test_a_wrong_budget_is_told(clickhouse: EmbeddedClickHouse) -> None:
         answer = client.get("/api/v1/llm/budgets")
     assert answer.status_code == 500
     assert "settings.budgets.b.amount is -1: use an amount above 0" in answer.json()["errors"][0]["message"]
+
+
+def test_repricing_reads_price_files_anew(ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.yaml"
+    monkeypatch.setenv("SPANLEDGER_CONFIG", str(file))
+
+    def after(times: int) -> Decimal:
+        file.write_text(f"overlays: [{{name: dearer, mult: {{'*': {times}}}}}]\n", encoding="utf-8")
+        found = ask("/api/v1/llm/repricing").json()["changes"]
+        return sum((Decimal(each["after"] or 0) for each in found), Decimal(0))
+
+    file.write_text("overlays: [{name: dearer, mult: {'*': 1}}]\n", encoding="utf-8")
+    settings.cache_clear()
+    try:
+        assert after(6) == 2 * after(3) > 0
+    finally:
+        settings.cache_clear()
+        monkeypatch.undo()
+        books.reload()
