@@ -196,6 +196,12 @@ def test_a_table_is_sorted_by_its_heads(opens: Opens, url: str) -> None:
     page.locator("#groups").get_by_role("button", name="p95").click()
     page.wait_for_selector("#groups th[aria-sort=ascending]:has-text('p95')")
     assert page.locator("#groups .name").last.inner_text() == slowest
+    with page.expect_download() as saving:
+        page.locator("#groups").get_by_role("button", name="CSV").click()
+    assert saving.value.suggested_filename == "llm-stats-by-model.csv"
+    lines = Path(saving.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("model,calls,")
+    assert lines[-1].startswith(f"{slowest},"), "in the order of the table"
 
 
 def test_a_filter_is_added_shown_in_the_address_and_removed(opens: Opens, url: str, ledger: Client) -> None:
