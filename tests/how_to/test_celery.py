@@ -9,7 +9,12 @@ from tests.how_to.conftest import Reader, StandIn
 
 BROKER = """
 broker_url = "filesystem://"
-broker_transport_options = {"data_folder_in": "broker", "data_folder_out": "broker", "control_folder": "control"}
+broker_transport_options = {
+    "data_folder_in": "broker",
+    "data_folder_out": "broker",
+    "control_folder": "control",
+    "polling_interval": 0.05,
+}
 broker_connection_retry_on_startup = True
 """
 
@@ -45,7 +50,7 @@ def test_a_task_is_for_whom_its_sender_is(
     tasks.write_text(tasks.read_text() + MORE)
     (page.folder / "more.py").write_text(SEND_MORE)
 
-    worker = page.start("opentelemetry-instrument celery")
+    worker = page.start("opentelemetry-instrument celery", " --without-mingle --without-gossip --without-heartbeat")
     page.run("python send.py")
     page.also("python more.py")
     page.until(lambda: len(standin.requests) == 4)

@@ -34,17 +34,20 @@ async def dependent(question: str) -> None:
 """Routes that make what the page says of them true or not."""
 
 
-def test_each_route_is_attributed(reader: Callable[..., Reader], billed: Callable[..., list[tuple[Any, ...]]]) -> None:
-    page = reader("fastapi")
+def test_each_route_is_attributed_and_sent_at_the_end_of_its_worker(
+    reader: Callable[..., Reader], billed: Callable[..., list[tuple[Any, ...]]]
+) -> None:
+    page = reader("fastapi", SPANLEDGER_SHIP_INTERVAL="3600")
     page.write()
     main = page.folder / "main.py"
     main.write_text(main.read_text() + MORE)
-    server = page.start("opentelemetry-instrument uvicorn")
+    server = page.start("opentelemetry-instrument uvicorn", " --workers 2")
     assert page.answered("curl")
     assert page.run("curl")
     assert page.run("curl")
     for name in ("later", "dependent"):
         page.also(f"curl --fail --silent --header 'X-User: eve' 'http://acme.localhost:8000/{name}?question=Hello'")
+    page.end(server)
     assert billed("tenant", "user_id", "feature", "tags", calls=5) == [
         ("acme", "ada", "answer", {}),
         ("acme", "ada", "chat", {}),
@@ -54,17 +57,5 @@ def test_each_route_is_attributed(reader: Callable[..., Reader], billed: Callabl
     ]
     report = page.run("spanledger report")
     assert all(word in report for word in ("acme", "ada", "bob", "answer", "chat", "advice"))
-    page.end(server)
     assert "rror" not in page.output.read_text()
     page.done()
-
-
-def test_what_a_worker_of_several_has_not_sent_goes_at_its_end(
-    reader: Callable[..., Reader], billed: Callable[..., list[tuple[Any, ...]]]
-) -> None:
-    page = reader("fastapi", SPANLEDGER_SHIP_INTERVAL="3600")
-    page.write()
-    server = page.start("opentelemetry-instrument uvicorn", " --workers 2")
-    assert page.answered("curl")
-    page.end(server)
-    assert billed("tenant", "feature", calls=1) == [("acme", "answer")]
