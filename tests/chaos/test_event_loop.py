@@ -10,17 +10,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from openai import AsyncOpenAI
 from opentelemetry.sdk.trace import TracerProvider
 
 from spanledger.exporter import journal, shipper
 from spanledger.exporter.client import Client
 from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.exporter.install import install
-from spanledger.instrumentation import OpenAIInstrumentor
+from spanledger.instrumentation import OpenAIInstrumentor, span
+from spanledger.pricing.book import PriceBook, default_book, reload
+from spanledger.tracking import cost_of
 from tests.chaos import traffic
 from tests.chaos.conftest import LONG
 from tests.chaos.kills import ROOT
@@ -87,6 +92,50 @@ def test_one_write_finds_the_disk_slow_and_a_thread_does_the_others(
     assert len(in_the_loop) == 1
     assert not without_row
     assert written(ledger_home).count(b"\n") == 40
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_prices_of_another_provider_are_loaded_in_a_thread_where_there_is_one(
+    threads: bool, ledger_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded_in: list[str] = []
+    lay, start = PriceBook._lay, threading.Thread.start
+
+    def noting(self: PriceBook, target: Any, provider: str, seen: set[str]) -> None:
+        if provider == "azure.ai.openai":
+            loaded_in.append(threading.current_thread().name)
+        lay(self, target, provider, seen)
+
+    def none_left(self: threading.Thread) -> None:
+        if self.name == "spanledger-prices":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        for _ in range(200):  # the first call to a provider takes long enough; here until its prices are there
+            if not threads or default_book().is_prepared("azure.ai.openai"):
+                break
+            await asyncio.sleep(0.01)
+        return await traffic._async_answer(request)
+
+    async def call() -> Any:
+        http = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+        of = AsyncOpenAI(api_key="sk-x", base_url="https://a.openai.azure.com/openai/v1", http_client=http)
+        return await of.chat.completions.create(**traffic.ASK)
+
+    monkeypatch.setattr(span, "_prepared", set())
+    monkeypatch.setattr(PriceBook, "_lay", noting)
+    reload()
+    OpenAIInstrumentor().instrument(tracer_provider=TracerProvider(shutdown_on_exit=False))
+    if not threads:
+        monkeypatch.setattr(threading.Thread, "start", none_left)
+    try:
+        outcome = cost_of(asyncio.run(call()))
+    finally:
+        OpenAIInstrumentor().uninstrument()
+    assert outcome is not None
+    assert (outcome.cost, outcome.price_status) == (Decimal("0.005615"), "priced")
+    assert loaded_in == ["spanledger-prices" if threads else "MainThread"]
 
 
 def test_no_step_of_ours_takes_a_millisecond_of_the_loop(
