@@ -117,7 +117,7 @@ def test_from_a_bar_to_its_calls_to_one_call_and_back(opens: Opens, url: str) ->
     page.wait_for_selector(DONE)
     assert "view=calls" in page.url
     assert "model=claude-sonnet-4-5" in page.url
-    models = set(page.locator("tbody .name").all_inner_texts())
+    models = set(page.locator("tbody td:nth-child(2) .name").all_inner_texts())
     assert models == {"claude-sonnet-4-5"}
     page.locator("tbody a").first.click()
     page.wait_for_selector("#call .big")
@@ -310,6 +310,7 @@ def test_a_token_is_asked_for_and_a_tenant_sees_its_own(opens: Opens, home: Path
         of_acme = "tenant = 'acme'"
         assert figure(page, "In this range") == f"${spent(ledger, of_acme):.2f}"
         assert "key-of-acme" not in page.url
+        page.locator("#budgets", has_text="No budget is set for acme.").wait_for()
 
 
 @pytest.mark.parametrize(("scheme", "options"), [("light", {}), ("dark", {"runOnly": ["color-contrast"]})])

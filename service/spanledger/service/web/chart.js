@@ -86,14 +86,14 @@ export function chart(wanted) {
     const colours = series.map((each) => colour(`--${each.colour}`));
     const bars = uPlot.paths.bars({ size: [0.76, 56], radius: 0 });
     const order = stacked ? series.map((_, i) => series.length - 1 - i) : series.map((_, i) => i);
-    const many = Math.max(1, Math.ceil(buckets.length / Math.max(2, Math.floor(width / 84))));
+    const many = Math.max(1, Math.ceil(buckets.length / Math.max(2, Math.floor((width - 64) / 92))));
     const lines = order.map((i) => ({
       label: series[i].name,
       stroke: stacked ? ground : colours[i],
       fill: stacked ? colours[i] : undefined,
       width: stacked ? 1 : 2,
       paths: stacked ? bars : uPlot.paths.linear(),
-      points: { show: !stacked && buckets.length < 2 },
+      points: stacked ? { show: false } : { show: true, size: 6, filter: alone },
       spanGaps: false,
     }));
     const axis = { stroke: text, font: "12px system-ui, sans-serif", ticks: { show: false } };
@@ -101,7 +101,7 @@ export function chart(wanted) {
       {
         width,
         height: wanted.height ?? HEIGHT,
-        padding: [10, 8, 0, 0],
+        padding: [10, (buckets.length - 1) % many ? 8 : 30, 0, 0], // room for half of the last label
         legend: { show: false },
         cursor: { y: false, x: !stacked, points: { show: !stacked }, drag: { setScale: false, x: false, y: false } },
         scales: { x: { time: false, range: () => [-0.6, buckets.length - 0.4] }, y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.06 : 1] } },
@@ -168,6 +168,9 @@ export function chart(wanted) {
   };
   return whole;
 }
+
+/** The points of a line that no line goes through: those without neighbours. */
+const alone = (u, number) => u.data[number].flatMap((value, i, all) => (value !== null && (all[i - 1] ?? null) === null && (all[i + 1] ?? null) === null ? [i] : []));
 
 function cumulative(series, length) {
   const running = new Array(length).fill(0);

@@ -33,11 +33,13 @@ export function say(text) {
   $("say").textContent = text;
 }
 
-/** A table. Columns are {head, number, minor, sort, of: row -> content}; the first cell of a row names it. `sort` is
- * {now: "descending", "ascending" or null, by: what sorts by it}.
+/**
+ * A table. Columns are {head, number, minor, least, sort, of: row -> content}; the first cell of a row names it.
+ * `minor` ones are left out on a small screen, `least` ones on a phone. `sort` is {now: "descending", "ascending" or
+ * null, by: what sorts by it}.
  */
 export function table(caption, columns, rows, foot) {
-  const kind = (column) => [column.number && "number", column.minor && "minor"].filter(Boolean).join(" ") || null;
+  const kind = (column) => [column.number && "number", column.minor && "minor", column.least && "least"].filter(Boolean).join(" ") || null;
   const cells = (row, of) =>
     columns.map((column, i) =>
       h(i ? "td" : "th", i ? { class: kind(column) } : { scope: "row", class: kind(column) }, column[of](row) ?? ""),

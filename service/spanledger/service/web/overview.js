@@ -116,7 +116,7 @@ async function tiles(page, place, totals, everyDay) {
   fill(place, [days.groups, total, former, today], () => [
     tile("Today", whole_amount(within(today, today)), "yesterday ", whole_amount(within(plusDays(today, -1), plusDays(today, -1)))),
     tile("This month", whole_amount(soFar), "last month ", whole_amount(lastMonth)),
-    tile("Forecast", `≈ ${money(soFar + coming, currency)}`, "this month, at the last 7 days' pace"),
+    tile("Forecast", `≈ ${money(soFar + coming, currency)}`, "this month, at the last 7 days' pace"),
     tile("In this range", whole_amount(cost), [change === null ? "nothing to compare with" : h("span", { class: "change" }, `${change > 0 ? "▲" : change < 0 ? "▼" : ""} ${percent(Math.abs(change))} on the range before`), unknown ? h("a", { class: "aside warn", href: write({ ...page.state, view: "calls", filters: [...filtered(page.state, "price_status", "unpriced"), ["price_status", "usage_missing"]] }) }, `${count(unknown)} of unknown cost`) : null]),
     tile("Calls", compact(total.calls), total.calls ? `${percent(total.error_rate)} failed` : ""),
     tile("Latency, p95", duration(total.duration_ns.p95), total.duration_ns.p50 === null ? "" : `half within ${duration(total.duration_ns.p50)}`),
