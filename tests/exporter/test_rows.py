@@ -268,13 +268,14 @@ def test_a_span_around_calls_makes_a_row_that_no_report_shows(
 
 def test_the_version_ranks_usage_over_source_over_price() -> None:
     order = [
-        version("missing", OURS, 2**40),
+        version("missing", OURS, 2**39 - 1),
         version("estimated", A_GATEWAY),
         version("estimated", OURS),
         version("incomplete", A_GATEWAY),
         version("contradictory", A_GATEWAY),
         version("reported", A_GATEWAY),
         version("reported", A_GATEWAY, 1),
+        version("reported", OURS, 2**39 - 1, unpriced=True),
         version("reported", OURS),
         version("reported", OURS, 1),
         version("reported", OURS, 2),

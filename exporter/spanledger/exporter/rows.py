@@ -156,7 +156,7 @@ def read(span: ReadableSpan) -> list[Row]:
             line["line"] = share.line
             line["response_model"] = str(share.call.model)[:MAX_TEXT]
         _add_usage(line, share.call, share.charge.left_out)
-        line["version"] = version(line["usage_status"], dialect.rank)
+        line["version"] = version(line["usage_status"], dialect.rank, unpriced=share.charge.status == UNPRICED)
         add_charge(line, share.charge)
 
     value = get(names.FINISH_REASONS)
@@ -192,12 +192,12 @@ def _surrounding(row: Row, attributes: Mapping[str, Any]) -> Row:
     return row
 
 
-def version(usage_status: str, source_rank: int, price_sequence: int = 0) -> int:
-    """Which of two rows of one call stands: the better usage, then the better source, then the later price.
+def version(usage_status: str, source_rank: int, price_sequence: int = 0, *, unpriced: bool = False) -> int:
+    """Which of two rows of one call stands: the better usage, then the better source, then a price, then the later one.
 
     The lowest 8 bits are free: settling adds to them.
     """
-    return _USAGE_RANK[usage_status] << 56 | source_rank << 48 | price_sequence << 8
+    return _USAGE_RANK[usage_status] << 56 | source_rank << 48 | (not unpriced) << 47 | price_sequence << 8
 
 
 _templates: dict[tuple[int, int, str], tuple[Row, object, object]] = {}

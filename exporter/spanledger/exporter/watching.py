@@ -45,7 +45,7 @@ _COLUMNS = ", ".join(f"{_COMPUTED[name]} AS {name}" if name in _COMPUTED else na
 _OVERLAP_MS = 10_000
 """An insert may become visible so long after another that began later."""
 
-_WRITTEN_AGAIN = 2**48 - 1
+_WRITTEN_AGAIN = 2**47 - 1
 """These bits of a row's `version` are 0 until it is settled or re-priced."""
 
 _NEWS_MS = 600_000
