@@ -92,10 +92,11 @@ def read(span: ReadableSpan) -> list[Row]:
     context = span.context
     if scope is None or context is None:
         return []
-    dialect = dialect_of(scope.name, span.attributes, scope.version)
+    given: Any = span.attributes  # a MappingProxyType, made anew at each look
+    dialect = dialect_of(scope.name, given, scope.version)
     if dialect is None:
         return []
-    attributes = dialect.read(span.attributes.copy())  # type: ignore[union-attr] # a MappingProxyType
+    attributes = dialect.read(given.copy())
     if attributes is None:
         return []
     if context.span_id not in handoff.ending:
