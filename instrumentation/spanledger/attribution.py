@@ -12,10 +12,12 @@ go to LLM providers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from contextvars import Token
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import orjson
 from opentelemetry import baggage
@@ -23,6 +25,8 @@ from opentelemetry.context import Context, attach, create_key, detach, get_curre
 
 from spanledger import attributes as names
 from spanledger.failures import internal_error
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_VALUE_LENGTH = 256
 """Characters of one value; W3C baggage allows 8 192 bytes for all of them together."""
@@ -60,18 +64,10 @@ class Attribution:
         object.__setattr__(self, "attributes", attributes)
 
 
-@contextmanager
-def attribute(
-    *,
-    tenant: str | None = None,
-    user: str | None = None,
-    session: str | None = None,
-    feature: str | None = None,
-    prompt: str | None = None,
-    agent: str | None = None,
-    tags: Mapping[str, str] | None = None,
-) -> Iterator[None]:
+class attribute:
     """Attribute all LLM calls within the block; inner blocks add to outer ones, and win where both speak.
+
+    As a decorator it does so for all that a function or coroutine function calls.
 
     Parameters:
         tenant: the customer or team that pays.
@@ -81,10 +77,23 @@ def attribute(
         prompt: name of the prompt template.
         agent: name of the agent; becomes `gen_ai.agent.name`.
         tags: further names and values.
+
+    Raises:
+        TypeError: it decorates a generator function, whose body runs only later.
     """
-    token = None
-    try:
-        given = {
+
+    def __init__(
+        self,
+        *,
+        tenant: str | None = None,
+        user: str | None = None,
+        session: str | None = None,
+        feature: str | None = None,
+        prompt: str | None = None,
+        agent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        self._given = {
             "tenant": tenant,
             "user": user,
             "session": session,
@@ -92,23 +101,49 @@ def attribute(
             "prompt": prompt,
             "agent": agent,
         }
-        context = get_current()
-        outer = current_attribution(context) or Attribution()
-        texts = {name: _text(value) for name, value in given.items() if value is not None}
-        own_tags = {_text(name): _text(value) for name, value in (tags or {}).items()}
-        for name, value in texts.items():
-            context = baggage.set_baggage(_BAGGAGE + name, value, context)
-        for name, value in own_tags.items():
-            context = baggage.set_baggage(_TAG + name, value, context)
-        inner = replace(outer, **texts, tags={**outer.tags, **own_tags})  # type: ignore[arg-type]
-        token = attach(set_value(_KEY, inner, context))
-    except Exception:
-        internal_error("attributing calls")
-    try:
-        yield
-    finally:
+        self._tags = tags
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> None:
+        try:
+            context = get_current()
+            outer = current_attribution(context) or Attribution()
+            texts = {name: _text(value) for name, value in self._given.items() if value is not None}
+            own_tags = {_text(name): _text(value) for name, value in (self._tags or {}).items()}
+            for name, value in texts.items():
+                context = baggage.set_baggage(_BAGGAGE + name, value, context)
+            for name, value in own_tags.items():
+                context = baggage.set_baggage(_TAG + name, value, context)
+            inner = replace(outer, **texts, tags={**outer.tags, **own_tags})  # type: ignore[arg-type]
+            self._token = attach(set_value(_KEY, inner, context))
+        except Exception:
+            internal_error("attributing calls")
+
+    def __exit__(self, *_: object) -> None:
+        token, self._token = self._token, None
         if token is not None:
             detach(token)
+
+    def __call__(self, function: F) -> F:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"@attribute cannot decorate the generator {function.__qualname__}, whose body runs only later:"
+                " use `with attribute(...)` inside it, around the calls"
+            )
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def attributed(*args: Any, **kwargs: Any) -> Any:
+                with attribute(**self._given, tags=self._tags):
+                    return await function(*args, **kwargs)
+        else:
+
+            @functools.wraps(function)
+            def attributed(*args: Any, **kwargs: Any) -> Any:
+                with attribute(**self._given, tags=self._tags):
+                    return function(*args, **kwargs)
+
+        return cast(F, attributed)
 
 
 def current_attribution(context: Context | None = None) -> Attribution | None:

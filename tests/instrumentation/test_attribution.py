@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,6 +29,48 @@ def test_the_programs_own_exception_passes_and_ends_the_block() -> None:
     with pytest.raises(KeyError, match="mine"), attribute(tenant="acme"):
         raise KeyError("mine")
     assert current_attribution() is None
+
+
+def test_as_a_decorator_it_holds_for_each_call_of_a_function() -> None:
+    @attribute(feature="sum", tags={"plan": "pro"})
+    def of(user: str) -> Any:
+        with attribute(user=user):
+            return current_attribution()
+
+    assert of.__name__ == "of"
+    for user in ("u-1", "u-2"):
+        with attribute(tenant="acme"):
+            found = of(user)
+        assert (found.tenant, found.user, found.feature, found.tags) == ("acme", user, "sum", {"plan": "pro"})
+    assert current_attribution() is None
+
+
+def test_as_a_decorator_it_holds_while_a_coroutine_runs() -> None:
+    @attribute(feature="sum")
+    async def of(user: str) -> Any:
+        with attribute(user=user):
+            await asyncio.sleep(0)
+            return current_attribution()
+
+    async def main() -> Any:
+        return await asyncio.gather(of("u-1"), of("u-2"))
+
+    assert inspect.iscoroutinefunction(of)
+    assert [(found.feature, found.user) for found in asyncio.run(main())] == [("sum", "u-1"), ("sum", "u-2")]
+
+
+def test_it_decorates_no_generator() -> None:
+    def pieces() -> Any:
+        yield 1
+
+    async def async_pieces() -> Any:
+        yield 1
+
+    for function in (pieces, async_pieces):
+        with pytest.raises(
+            TypeError, match=r"pieces, whose body runs only later: use `with attribute\(\.\.\.\)` inside"
+        ):
+            attribute(tenant="acme")(function)
 
 
 def test_tasks_inherit_it_and_do_not_share_it() -> None:
