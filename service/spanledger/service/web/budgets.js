@@ -38,7 +38,7 @@ export function budgets({ budgets, tenant, wrong }, state, zone) {
   const over = others.filter((each) => each.exceeded).length;
   const columns = [
     { head: "Budget", of: (each) => [name(each, state), h("span", { class: "under" }, scope(each))] },
-    { head: "Spent", number: true, of: (each) => spent(each) },
+    { head: "Spent", number: true, of: (each) => [amount(each.spent, each), each.unpriced > 0 && h("span", { class: "under" }, `+ ${count(each.unpriced)} unknown`)] },
     { head: "Of", number: true, of: (each) => amount(each.amount, each) },
     { head: "Share", number: true, of: (each) => percent(Number(each.share)) },
   ];
@@ -62,14 +62,13 @@ function one(each, state, zone) {
       h("span", { style: { width: percentage(Math.min(share, 1)) } }),
       ticks.map((at) => h("i", { style: { left: percentage(at) } })),
     ),
-    h("p", { class: "budget-foot" }, h("span", {}, spent(each), " of ", amount(each.amount, each), ` · ${percent(share)}`), h("span", { class: "soft" }, ending(each, zone))),
+    h("p", { class: "budget-foot" }, h("span", {}, amount(each.spent, each), " of ", amount(each.amount, each), ` · ${percent(share)}`, each.unpriced > 0 && ` · ${count(each.unpriced)} of unknown cost`), h("span", { class: "soft" }, ending(each, zone))),
   );
 }
 
 const percentage = (share) => `${(share * 100).toFixed(2)}%`;
 const scope = (each) => Object.entries(each.scope).map(([dimension, value]) => `${dimension} ${value}`).join(", ") || "all calls";
 const amount = (text, { currency }) => h("span", { title: exactly(e18(text), currency) }, money(e18(text), currency));
-const spent = (each) => [amount(each.spent, each), each.unpriced > 0 && ` + ${count(each.unpriced)} unknown`];
 
 /** The word of `spanledger budgets list`, and the threshold that was reached. */
 function stateOf(each) {
