@@ -184,9 +184,8 @@ def _replacing(command: str) -> str:
 
 def _installed(command: str) -> None:
     """What pip is asked for is what this environment has, and extras are those there are."""
-    words = shlex.split(command)[2:]
-    folder = words.index("--target") if "--target" in words else len(words)
-    asked = [Requirement(word) for word in words[:folder] + words[folder + 2 :]]
+    words = iter(shlex.split(command)[2:])
+    asked = [Requirement(word) for word in words if not (word.startswith("--") and next(words))]
     assert asked, command
     for each in asked:
         assert each.extras <= set(metadata.metadata(each.name).get_all("Provides-Extra") or ()), command
