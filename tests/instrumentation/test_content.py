@@ -16,8 +16,10 @@ import pytest
 
 from spanledger import attributes as names
 from spanledger.instrumentation import content
+from spanledger.instrumentation.patches import batch
 from spanledger.settings import SettingsError, load, settings
 from tests.instrumentation.conftest import Spans
+from tests.instrumentation.test_batch_calls import file, jsonl, line
 from tests.provider import Answer, Provider, stream
 
 VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -113,6 +115,46 @@ def test_another_sdk(provider: Provider, spans: Spans, folder: Path) -> None:
     )
     assert b"zebra" in stored(spans.one()[names.REQUEST_BODY_URI])
     assert b"Marty" in stored(spans.one()[names.RESPONSE_BODY_URI])
+
+
+def test_the_lines_of_a_batch_are_stored_without_requests(provider: Provider, spans: Spans, folder: Path) -> None:
+    batch._read.clear()
+    lines = [line(1, ANSWER), line(2, ANSWER)]
+    provider.say(file(jsonl(*lines)))
+    client(provider).files.content("file-out")
+    found = spans.each()
+    assert [json.loads(stored(span[names.RESPONSE_BODY_URI])) for span in found] == lines
+    assert all(names.REQUEST_BODY_URI not in span for span in found)
+
+
+def test_grpc(spans: Spans, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain, streamed, deferred, and a deferred answer to another process's request."""
+    xai_calls = pytest.importorskip("tests.instrumentation.test_xai_calls")
+    with xai_calls.GrpcProvider() as server:
+        monkeypatch.setenv("SPANLEDGER_HOSTS", f"{server.host}=x_ai")
+        settings.cache_clear()
+        with xai_calls.Client(api_key="xai-test", api_host=server.host, use_insecure_channel=True) as xai:
+            server.say("GetCompletion", xai_calls.completion(text="Marty"))
+            xai_calls.chat_of(xai).sample()
+            server.say("GetCompletionChunk", xai_calls.CHUNKS)
+            list(xai_calls.chat_of(xai).stream())
+            answer = xai_calls.completion("r-2", text="Melman")
+            server.say("StartDeferredCompletion", xai_calls.deferred_pb2.StartDeferredResponse(request_id="d-1"))
+            done = xai_calls.chat_pb2.GetDeferredCompletionResponse(status="DONE", response=answer)
+            server.say("GetDeferredCompletion", done)
+            xai_calls.chat_of(xai).defer(interval=xai_calls.SOON)
+            stub = xai_calls.proto.chat_pb2_grpc.ChatStub(xai._api_channel)
+            stub.GetDeferredCompletion(xai_calls.deferred_pb2.GetDeferredRequest(request_id="another process's"))
+    plain, streamed, deferred, fetched = spans.each()
+    for span in (plain, streamed, deferred):
+        assert b"diary" in stored(span[names.REQUEST_BODY_URI])
+    assert names.REQUEST_BODY_URI not in fetched
+    said = json.loads(stored(plain[names.RESPONSE_BODY_URI]))
+    assert said["outputs"][0]["message"]["content"] == "Marty"
+    chunks = stored(streamed[names.RESPONSE_BODY_URI]).splitlines()
+    assert [json.loads(chunk)["outputs"][0]["delta"].get("content", "") for chunk in chunks] == ["he", "llo", ""]
+    for span in (deferred, fetched):
+        assert b"Melman" in stored(span[names.RESPONSE_BODY_URI])
 
 
 @pytest.mark.parametrize(("variable", "store"), [("", "file:///nowhere"), ("false", "file:///nowhere"), ("true", "")])

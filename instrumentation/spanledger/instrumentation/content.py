@@ -142,14 +142,19 @@ class Capture:
     __slots__ = ("_pieces", "_request", "_response", "_size")
 
     def __init__(self, request: Any) -> None:
-        self._request = _body(request)
+        """
+        Parameters:
+            request: parsed, or its bytes; None where this process did not send it.
+        """
+        self._request = None if request is None else _body(request)
         self._response: bytes | None = None
         self._pieces: list[bytes] = []
         self._size = 0
 
     def received(self, body: Any) -> None:
-        """The whole response: parsed, or its bytes."""
-        self._response = _body(body)
+        """The whole response: parsed, or its bytes; what is received first stands."""
+        if self._response is None:
+            self._response = _body(body)
 
     def watching(self, reader: StreamReader, *, whole: bool) -> StreamReader:
         """`reader`, whose lines are kept here too.

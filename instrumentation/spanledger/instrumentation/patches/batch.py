@@ -279,6 +279,9 @@ class Results:
             attribution=known.attribution,
             start_ns=time_ns() if reading.created_ns is None else reading.created_ns,
         )
+        call.sending(None)
+        if call.captured is not None:
+            call.captured.received(line)
         call.end(reading, not_billed=reading.not_billed)
 
     def _done(self) -> None:

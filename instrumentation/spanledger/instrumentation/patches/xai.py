@@ -25,6 +25,7 @@ from spanledger.instrumentation.durable import durable
 from spanledger.instrumentation.patches.grpc_status import refused
 from spanledger.instrumentation.patches.http_call import Caller, Hooks, HttpCall
 from spanledger.instrumentation.sdks import Sdk
+from spanledger.instrumentation.span import CallSpan
 from spanledger.instrumentation.stream import Watch
 from spanledger.instrumentation.wire import xai
 from spanledger.instrumentation.wire.reading import Reading
@@ -112,9 +113,19 @@ class Calls:
         self._url = f"https://{host}"
 
     def begin(
-        self, method: Any, request: Any, *, stream: bool = False, created_ns: int | None = None
+        self,
+        method: Any,
+        request: Any,
+        *,
+        stream: bool = False,
+        created_ns: int | None = None,
+        delivered: bool = False,
     ) -> HttpCall | None:
-        """Start the span of a call that is billed; None for any other."""
+        """Start the span of a call that is billed; None for any other.
+
+        Parameters:
+            delivered: another process sent the request; here is its answer.
+        """
         try:
             created: Any = None if created_ns is None else _Created(get_current(), None, created_ns)
             path = method if isinstance(method, str) else method.decode()
@@ -126,7 +137,9 @@ class Calls:
                 pending=created,
             )
             if call is not None:
-                call.span.sending(request)
+                call.span.sending(None if delivered else request)
+                if delivered:
+                    _capture(call.span, request)
             return call
         except Exception:
             internal_error("starting a span")
@@ -138,6 +151,7 @@ class Calls:
             if _name(method) in _STARTS:
                 self._started(call, response.request_id)
             else:
+                _capture(call.span, response)
                 call.ended(fields(response))
         except Exception:
             internal_error("reading a response")
@@ -170,11 +184,12 @@ class Calls:
         if watch is None:
             if status != "DONE" or not _first(request_id):
                 return
-            call = self.begin(method, response.response)
+            call = self.begin(method, response.response, delivered=True)
             if call is None:
                 return
             watch = Watch(call.span, call.reader(), call.settle)
         _first(request_id)
+        _capture(watch.call, response.response)
         watch.reader.take(fields(response.response))
         if status == "DONE":
             watch.reader.finished = True
@@ -189,7 +204,7 @@ class Calls:
                 if not _first((batch_id, result.batch_request_id)):
                     return
                 reading = xai.read(fields(response), {})
-                call = self.begin(method, response, created_ns=reading.created_ns)
+                call = self.begin(method, response, created_ns=reading.created_ns, delivered=True)
                 if call is not None:
                     reading.processing = "batch"
                     call.settle(reading)
@@ -290,7 +305,8 @@ class _Watched:
     """A stream of chunks that are looked at in passing."""
 
     def __init__(self, stream: Any, call: HttpCall) -> None:
-        self._watch = Watch(call.span, call.reader(), call.settle)
+        self._reader = call.reader()
+        self._watch = Watch(call.span, self._reader, call.settle)
         self._call = call
         self._stream = stream
 
@@ -305,7 +321,10 @@ class _Watched:
     def _chunk(self, chunk: Any) -> None:
         try:
             self._watch.call.chunk()
-            self._watch.reader.take(fields(chunk))
+            captured = self._watch.call.captured
+            if captured is not None:
+                captured.line(_json(chunk) + b"\n")
+            self._reader.take(fields(chunk))
         except Exception:
             internal_error("reading a stream")
 
@@ -425,6 +444,22 @@ def _failed(call: HttpCall | None, error: BaseException, seen: Reading | None = 
         call.span.end(reading, not_billed=seen is None and refused(code, details.lower()))
     except Exception:
         internal_error("recording a failed call")
+
+
+def _capture(span: CallSpan, message: Any) -> None:
+    """The whole answer, where content is captured; what the readers get of it has none."""
+    if span.captured is not None:
+        try:
+            span.captured.received(_json(message))
+        except Exception:
+            internal_error("capturing content")
+
+
+def _json(message: Any) -> bytes:
+    from google.protobuf.json_format import MessageToJson
+
+    text: str = MessageToJson(message, preserving_proto_field_name=True, indent=None)
+    return text.encode()
 
 
 def fields(message: Any) -> dict[str, Any]:
