@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "examples"))
 
 from standin import StandIn
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Reader:

@@ -34,6 +34,7 @@ from spanledger.attribution import attribute
 summarize.delay("for nobody")
 with attribute(tenant="globex", tags={"plan": "pro"}):
     relay.delay("more")
+    summarize.apply(("at once",))
 """
 
 
@@ -52,14 +53,13 @@ def test_a_task_is_for_whom_its_sender_is(
 
     worker = page.start("opentelemetry-instrument celery", " --without-mingle --without-gossip --without-heartbeat")
     page.run("python send.py")
-    page.also("python more.py")
-    page.until(lambda: len(standin.requests) == 4)
+    page.also("opentelemetry-instrument python more.py")
+    page.until(lambda: len(standin.requests) == 5)
     page.end(worker)
-    assert billed("tenant", "user_id", "feature", "tags", calls=4) == [
+    assert billed("tenant", "user_id", "feature", "tags", calls=5) == [
         ("", "", "tasks.summarize", {}),
         ("acme", "ada", "tasks.summarize", {}),
-        ("globex", "", "tasks.summarize", {"plan": "pro"}),
-        ("globex", "", "tasks.summarize", {"plan": "pro"}),
+        *[("globex", "", "tasks.summarize", {"plan": "pro"})] * 3,
     ]
     report = page.run("spanledger report")
     assert all(word in report for word in ("acme", "ada", "tasks.summarize"))
