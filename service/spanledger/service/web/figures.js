@@ -3,7 +3,7 @@
 const PLACES = 18;
 const ONE = 10n ** BigInt(PLACES);
 const plain = new Intl.NumberFormat(undefined);
-const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
 /** Decimal text as a whole number of 1e-18; null stays null. */
 export function e18(text) {
