@@ -21,6 +21,7 @@ import json
 import math
 import secrets
 import string
+import sys
 import threading
 import time
 import zlib
@@ -88,6 +89,11 @@ class StandIn(ThreadingHTTPServer):
     def url(self) -> str:
         """Base URL for the anthropic package; the openai package wants `url + "/v1"`."""
         return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that closes its connection is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def __enter__(self) -> StandIn:
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
