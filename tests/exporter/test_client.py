@@ -16,6 +16,10 @@ from tests.conftest import free_port
         ("http://ch.example", Endpoint("ch.example", 8123)),
         ("http://ch.example:9999/", Endpoint("ch.example", 9999)),
         ("http://a%40b:p%3A%2F%3F%23%40@ch.example/d", Endpoint("ch.example", 8123, "a@b", "p:/?#@", "d")),
+        (
+            "https://ch.example/d?cluster=all%20of",
+            Endpoint("ch.example", 8443, database="d", secure=True, cluster="all of"),
+        ),
         (" http://[::1]:8123/d ", Endpoint("::1", 8123, database="d")),
     ],
 )
@@ -33,6 +37,8 @@ def test_urls(url: str, endpoint: Endpoint) -> None:
         ("https://ann:s3cret@ch.example:port/costs", "port is not a number"),
         ("https://ann:s3cr#et@ch.example/costs", "port is not a number|after . or #"),
         ("https://ann:s3cret@ch.example/costs?verify=false", "after . or #"),
+        ("https://ann:s3cret@ch.example/costs?cluster=a&verify=false", "after . or #"),
+        ("https://ann:s3cret@ch.example/costs?cluster=", "after . or #"),
         ("https://ann:s3cret@ch.example/costs/more", "'costs/more' is not the name of a database"),
         ("http://ann:s3cret@ch.example:9000/costs", "native port; use the HTTP port"),
         ("http://ann:s3cret@[::1/costs", "malformed"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spanledger.exporter import migrate as migrate_module
-from spanledger.exporter.client import ClickHouseError, Client
+from spanledger.exporter.client import ClickHouseError, Client, Endpoint
 from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.exporter.migrate import migrate, migrations, open_ledger
 from tests.conftest import free_port
@@ -153,8 +153,7 @@ def test_templates_give_a_cluster_too(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str] = []
 
     class Recorder:
-        class endpoint:
-            database = "odd`name"
+        endpoint = Endpoint("ch.example", 8123, database="odd`name", cluster="main")
 
         def query(self, sql: str) -> object:
             raise ClickHouseError("no table", migrate_module.UNKNOWN_TABLE)
@@ -162,7 +161,7 @@ def test_templates_give_a_cluster_too(monkeypatch: pytest.MonkeyPatch) -> None:
         def command(self, sql: str, *_: object) -> None:
             sent.append(sql)
 
-    migrate(Recorder(), cluster="main")  # type: ignore[arg-type]
+    migrate(Recorder())  # type: ignore[arg-type]
     creates = [sql for sql in sent if "CREATE " in sql]
     assert len(creates) > len(migrations())
     for sql in creates:
@@ -172,7 +171,8 @@ def test_templates_give_a_cluster_too(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not re.search(r"\{(database|on_cluster|engine)\}", sql)
 
 
-def test_a_missing_database_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("on", "where"), [("", ""), ("?cluster=main", " ON CLUSTER `main`")])
+def test_a_missing_database_is_created(monkeypatch: pytest.MonkeyPatch, on: str, where: str) -> None:
     """Embedded ClickHouse's user may not create databases: here only which connections are made."""
     calls: list[str] = []
 
@@ -195,11 +195,11 @@ def test_a_missing_database_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(migrate_module, "connect", connect)
     monkeypatch.setattr(migrate_module, "migrate", lambda client: [])
-    open_ledger("http://ch.example/costs")
+    open_ledger("http://ch.example/costs" + on)
     assert calls == [
         "connect costs",
         "connect default",
-        "CREATE DATABASE IF NOT EXISTS `costs`",
+        f"CREATE DATABASE IF NOT EXISTS `costs`{where}",
         "close",
         "connect costs",
     ]

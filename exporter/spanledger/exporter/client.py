@@ -61,7 +61,11 @@ class ClickHouseError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a ClickHouse listens for HTTP, and who logs in."""
+    """Where a ClickHouse listens for HTTP, and who logs in.
+
+    Attributes:
+        cluster: name of the ClickHouse cluster that tables are made on, replicated; empty: one server, or Cloud.
+    """
 
     host: str
     port: int
@@ -69,6 +73,7 @@ class Endpoint:
     password: str = field(default="", repr=False)
     database: str = "default"
     secure: bool = False
+    cluster: str = ""
 
     @property
     def loopback(self) -> bool:
@@ -82,7 +87,7 @@ class Endpoint:
 
 
 def parse_url(url: str) -> Endpoint:
-    """Read `https://user:password@host:8443/database`.
+    """Read `https://user:password@host:8443/database`, with `?cluster=NAME` behind it for a cluster.
 
     The port is 8443 (https) or 8123 (http), the user and the database are `default` where the URL has none.
     Special characters in user or password are percent-encoded.
@@ -103,9 +108,10 @@ def parse_url(url: str) -> Endpoint:
         raise UrlError(f"SPANLEDGER_URL: it begins with {parts.scheme or 'no scheme'!r}, not http or https; {form}")
     if not parts.hostname:
         raise UrlError(f"SPANLEDGER_URL: it names no host; {form}")
-    if parts.query or parts.fragment:
+    name, _, cluster = parts.query.partition("=")
+    if parts.fragment or (parts.query and (name != "cluster" or not cluster or "&" in cluster)):
         raise UrlError(
-            "SPANLEDGER_URL: something follows after ? or #, which it has no use for"
+            "SPANLEDGER_URL: something follows after ? or # that is not ?cluster=NAME"
             f" (in a password they are %3F and %23); {form}"
         )
     if port in (9000, 9440):
@@ -121,6 +127,7 @@ def parse_url(url: str) -> Endpoint:
         password=unquote(parts.password or ""),
         database=database or "default",
         secure=secure,
+        cluster=unquote(cluster),
     )
 
 

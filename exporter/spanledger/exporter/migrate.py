@@ -45,12 +45,12 @@ def migrations() -> dict[int, Path]:
     return {int(path.name.split("_")[0]): path for path in sorted(_FOLDER.glob("[0-9]*_*.sql"))}
 
 
-def migrate(client: Client, cluster: str = "") -> list[str]:
+def migrate(client: Client) -> list[str]:
     """Bring the schema in the client's database up to date, and return the names of what was applied.
 
     Parameters:
-        client: a connection whose user may create tables; nothing is written when the schema is current.
-        cluster: name of a ClickHouse cluster, for replicated tables on all its nodes; empty: one server, or Cloud.
+        client: a connection whose user may create tables; nothing is written when the schema is current. Where its
+            endpoint names a cluster, the tables are made on all its nodes, replicated.
 
     Raises:
         SchemaError: this user may not.
@@ -58,8 +58,8 @@ def migrate(client: Client, cluster: str = "") -> list[str]:
     """
     names = {
         "database": _quoted(client.endpoint.database),
-        "on_cluster": f"ON CLUSTER {_quoted(cluster)}" if cluster else "",
-        "engine": "Replicated" if cluster else "",
+        "on_cluster": _on_cluster(client.endpoint),
+        "engine": "Replicated" if client.endpoint.cluster else "",
     }
     missing = {number: path for number, path in migrations().items() if number not in _applied(client)}
     if not missing:
@@ -109,7 +109,7 @@ def open_ledger(
         if error.code != UNKNOWN_DATABASE:
             raise
         first = connect(replace(endpoint, database="default"), connect_timeout, timeout)
-        first.command(f"CREATE DATABASE IF NOT EXISTS {_quoted(endpoint.database)}")
+        first.command(f"CREATE DATABASE IF NOT EXISTS {_quoted(endpoint.database)} {_on_cluster(endpoint)}".rstrip())
         first.close()
         client = connect(endpoint, connect_timeout, timeout)
     try:
@@ -140,6 +140,10 @@ def _fill(template: str, names: dict[str, str]) -> str:
     for name, value in names.items():
         template = template.replace(f"{{{name}}}", value)
     return template
+
+
+def _on_cluster(endpoint: Endpoint) -> str:
+    return f"ON CLUSTER {_quoted(endpoint.cluster)}" if endpoint.cluster else ""
 
 
 def _quoted(name: str) -> str:
