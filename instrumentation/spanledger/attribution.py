@@ -102,7 +102,8 @@ class attribute:
             "agent": agent,
         }
         self._tags = tags
-        self._token: Token[Context] | None = None
+        self._tokens: dict[int, Token[Context]] = {}
+        """By the id of the context inside: threads and tasks may be in one block at once, and in it several times."""
 
     def __enter__(self) -> None:
         try:
@@ -115,14 +116,19 @@ class attribute:
             for name, value in own_tags.items():
                 context = baggage.set_baggage(_TAG + name, value, context)
             inner = replace(outer, **texts, tags={**outer.tags, **own_tags})  # type: ignore[arg-type]
-            self._token = attach(set_value(_KEY, inner, context))
+            inside = set_value(_KEY, inner, context)
+            self._tokens[id(inside)] = attach(inside)
         except Exception:
             internal_error("attributing calls")
 
     def __exit__(self, *_: object) -> None:
-        token, self._token = self._token, None
-        if token is not None:
-            detach(token)
+        try:
+            token = self._tokens.pop(id(get_current()), None)
+            if token is None:  # the program left a context of its own attached
+                token = self._tokens.popitem()[1]
+        except KeyError:  # it could not be entered
+            return
+        detach(token)
 
     def __call__(self, function: F) -> F:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -57,6 +58,33 @@ def test_as_a_decorator_it_holds_while_a_coroutine_runs() -> None:
 
     assert inspect.iscoroutinefunction(of)
     assert [(found.feature, found.user) for found in asyncio.run(main())] == [("sum", "u-1"), ("sum", "u-2")]
+
+
+def test_one_block_may_be_entered_again_and_by_threads_and_tasks_at_once() -> None:
+    acme = attribute(tenant="acme")
+    both_inside = threading.Barrier(2)
+
+    def of(user: str) -> tuple[Any, Any]:
+        with acme, attribute(user=user), acme:
+            both_inside.wait(10)
+            found = current_attribution()
+        return found, current_attribution()
+
+    async def task(user: str) -> tuple[Any, Any]:
+        with acme, attribute(user=user):
+            await asyncio.sleep(0)
+            found = current_attribution()
+        return found, current_attribution()
+
+    async def main() -> list[tuple[Any, Any]]:
+        return [*await asyncio.gather(task("u-3"), task("u-4"))]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [*pool.map(of, ("u-1", "u-2")), *asyncio.run(main())]
+        left = [*pool.map(lambda _: current_attribution(), range(2))]
+    assert [(inside.tenant, inside.user) for inside, _ in found] == [("acme", f"u-{n}") for n in (1, 2, 3, 4)]
+    assert [after for _, after in found] == [None] * 4
+    assert left == [None, None], "the next work of a thread is for nobody"
 
 
 def test_it_decorates_no_generator() -> None:
