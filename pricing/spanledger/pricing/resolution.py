@@ -185,12 +185,6 @@ def with_additions(row: Json, additions: Iterable[Json]) -> Json:
     return full
 
 
-def tier_index(context: Json, measured: int) -> int:
-    """Which context tier a prompt of `measured` tokens falls in; -1 below the first."""
-    edges = edges_of(context)
-    return sum(1 for edge in edges if measured > edge) - 1
-
-
 def edges_of(context: Json) -> tuple[int, ...]:
     """The edges beyond which (`>`) the tiers begin; `gte 200000` is beyond 199 999, since tokens are whole."""
     less = 1 if context.get("op") == "gte" else 0
