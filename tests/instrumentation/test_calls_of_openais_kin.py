@@ -250,7 +250,6 @@ COMPLETION = {"id": "cmpl-1", "object": "text_completion", "created": 1_780_000_
     "choices": [{"index": 0, "text": "...", "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
 }
-SPEECH = (("file", "a.mp3", b"-"),)
 BEYOND_CHAT: list[tuple[str, str, Callable[[Any], Any], dict[str, Any], dict[str, Any]]] = [
     ("groq", "embeddings", lambda c: c.embeddings.create(model="m", input="text"), EMBEDDINGS, {"input": 8}),
     (

@@ -42,7 +42,6 @@ EMBEDDINGS = {
     "model": "text-embedding-3-small",
     "usage": {"prompt_tokens": 7, "total_tokens": 7},
 }
-MODERATION = {"id": "modr-1", "model": "omni-moderation-latest", "results": [{"flagged": False}]}
 IMAGE = {"created": 1_780_000_000, "data": [{"b64_json": "aGk="}]}
 VIDEO = {"id": "video_1", "object": "video", "created_at": 1_780_000_000, "status": "completed", "seconds": "4"}
 OCR = {"pages": [{"index": 0}], "model": "mistral-ocr-latest", "usage_info": {"pages_processed": 3}}
