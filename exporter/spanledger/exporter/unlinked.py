@@ -37,7 +37,7 @@ _calls: deque[_Ended] = deque(maxlen=_MOST)
 _tales: deque[_Ended] = deque(maxlen=_MOST)
 """Spans without a response id of which no call was found yet: a stream may end after the span around it."""
 
-_late: list[Row] = []
+_late: deque[Row] = deque()
 
 
 def call(row: Row, start_ns: int, end_ns: int, rank: int) -> None:
@@ -71,10 +71,12 @@ def tale(row: Row, start_ns: int, end_ns: int, rank: int) -> None:
 
 def late() -> list[Row]:
     """Rows of spans that ended before, once more, since the call that they describe is known now."""
-    if not _late:
-        return _late
-    found = _late.copy()
-    del _late[: len(found)]
+    found: list[Row] = []
+    while _late:
+        try:
+            found.append(_late.popleft())
+        except IndexError:  # another thread was quicker
+            break
     return found
 
 
