@@ -100,6 +100,14 @@ PARTS: dict[str, dict[str, Quantity]] = {
         "grounded_request": 1,
         "code_execution": 1,
     },
+    "gemini/interaction_outputs": {
+        "input": 40,
+        "output": 10,
+        "output_reasoning": 20,
+        "web_search": 2,
+        "grounded_request": 1,
+        "code_execution": 1,
+    },
     "gemini/interaction_pending": {},
     "gemini/interaction_broken": {"input": 11, "output": 0, "output_reasoning": 68},
     "gemini/interaction_error": {},
@@ -157,5 +165,6 @@ SUMS = {
     "gemini/json_array": 548,
     "gemini/interaction": 1229,
     "gemini/interaction_tools": 100,
+    "gemini/interaction_outputs": 70,
 }
 """The provider's own total."""

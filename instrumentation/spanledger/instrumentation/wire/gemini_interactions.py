@@ -1,6 +1,9 @@
 """Gemini's Interactions, and Decisions, which report their usage alike.
 
-Sources: https://ai.google.dev/api/interactions-api, `google.genai.interactions.Usage`.
+Until May 2026 an interaction had `outputs` in place of `steps`, and its stream `content.start` in place of `step.start`.
+
+Sources: https://ai.google.dev/api/interactions-api, `google.genai.interactions.Usage`,
+https://ai.google.dev/gemini-api/docs/interactions-breaking-changes-may-2026.
 """
 
 from __future__ import annotations
@@ -40,8 +43,9 @@ _CALLS = {
     "code_execution_call": "code_execution",
     "mcp_server_tool_call": "tool_call",
 }
-"""Steps and deltas in which a tool that the provider runs is called."""
+"""Steps, contents and deltas in which a tool that the provider runs is called."""
 
+_BLOCKS = ("step", "content", "delta")
 _MARKERS = (b'"interaction"', b'"usage"', b'_call"', b'"error"')
 _PENDING = frozenset({"in_progress", "queued"})
 
@@ -100,8 +104,9 @@ class Stream:
                 self.ended = self.finished = True
         if "metadata" in event:
             self._take_usage(mapping(event["metadata"]).get("usage"))
-        if "step" in event or "delta" in event:
-            self._take_call(event.get("index"), event.get("step") or event.get("delta"))
+        for name in _BLOCKS:
+            if name in event:
+                self._take_call(event.get("index"), event[name])
         if event.get("error"):
             self._error = gemini_usage.error(event["error"])
             self.ended = True
@@ -115,7 +120,7 @@ class Stream:
         self._created_ns = gemini_usage.time_ns(interaction.get("created")) or self._created_ns
         self._error = gemini_usage.error(interaction.get("error")) or self._error
         self._take_usage(interaction.get("usage"))
-        for index, step in enumerate(sequence(interaction.get("steps"))):
+        for index, step in enumerate(sequence(interaction.get("steps") or interaction.get("outputs"))):
             self._take_call(index, step)
 
     def _take_call(self, index: object, told: object) -> None:
