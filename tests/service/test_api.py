@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import socket
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +23,8 @@ from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.pricing import book as books
 from spanledger.service.api.app import application
 from spanledger.service.api.settings import ServeSettings, load
+from spanledger.service.listening import bind
+from spanledger.service.part_settings import Address
 from spanledger.settings import Settings, SettingsError, settings
 from tests.exporter.test_rollup import row
 
@@ -371,3 +374,9 @@ def test_repricing_reads_price_files_anew(ask: Any, tmp_path: Path, monkeypatch:
         settings.cache_clear()
         monkeypatch.undo()
         books.reload()
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """asyncio turns Nagle's algorithm off only for sockets that name their protocol."""
+    with bind(Address("127.0.0.1", 0), "SPANLEDGER_SERVE_HTTP", "") as listener:
+        assert listener.proto == socket.IPPROTO_TCP
