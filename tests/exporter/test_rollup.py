@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from spanledger.exporter import rollup
 from spanledger.exporter.client import Client
 from spanledger.exporter.reprice import apply, changes
-from spanledger.exporter.rollup import Covered, roll_up, rolled_up
+from spanledger.exporter.rollup import Covered, roll_up, rolled_up, tidy
 from spanledger.exporter.settle import settle
-from spanledger.exporter.stats import Question, stats
+from spanledger.exporter.stats import Kept, Question, stats
 from spanledger.pricing.book import default_book
 
-NOTHING = Covered({}, "")
 BEGIN = datetime(2026, 11, 2, tzinfo=timezone.utc)
 QUESTIONS = (
     Question(),
@@ -37,6 +36,7 @@ QUESTIONS = (
         sort="time",
     ),
     Question(by=("feature",), where={"status": ["ok"]}),
+    Question(by=("model",), where={"tenant": ["nobody"]}),
     Question(by=("model", "key")),
     Question(by=("provider",), bucket="day", time_zone="America/New_York", sort="time"),
     Question(bucket="hour", time_zone="Asia/Kolkata", sort="time"),
@@ -49,6 +49,9 @@ QUESTIONS = (
     ),
     Question(since=BEGIN + timedelta(minutes=10), until=BEGIN + timedelta(minutes=50), by=("user", "model")),
 )
+
+KEPT = Kept()
+"""Shared by all tests: what is kept must not outlive what it is of."""
 
 _tokens = itertools.count()
 
@@ -94,6 +97,7 @@ def row(number: int, version: int = 1, *, minute: int = 0, **columns: Any) -> di
 def at_once(ledger: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A ledger whose inserts are seen when they return, as they are by a single client: so dates are quiet at once."""
     monkeypatch.setattr(rollup, "LATE_S", 0)
+    monkeypatch.setattr(rollup, "_RECENT_DAYS", 2)
     return ledger
 
 
@@ -105,8 +109,12 @@ def empty(ledger: Client) -> None:
 def same_everywhere(ledger: Client) -> None:
     """All questions have the same answers with the rollup and without, and these are the sums of the rows."""
     covered = rolled_up(ledger)
+    without = Covered({}, [*covered.dates, *covered.live], "")
     for question in QUESTIONS:
-        assert stats(ledger, question, covered) == stats(ledger, question, NOTHING), question
+        expected = stats(ledger, question, without)
+        assert stats(ledger, question, covered) == expected, question
+        for _ in range(2):
+            assert stats(ledger, question, covered, kept=KEPT) == expected, question
     (totals,) = stats(ledger, Question(), covered).totals or [None]
     rows, cost, tokens = ledger.query("SELECT count(), sum(cost_base), sum(input_tokens) FROM llm_calls FINAL").rows[0]
     if totals is None:
@@ -166,6 +174,7 @@ def test_figures_are_exact_after_any_inserts_duplicates_settling_and_repricing(a
             book = default_book()
             apply(at_once, book, list(changes(at_once, book)))
         elif what == "roll up":
+            rollup._RECENT_DAYS = 2 if argument % 3 == 0 else 10**4  # type: ignore[misc]
             roll_up(at_once, 0, 60)
         else:
             at_once.command("OPTIMIZE TABLE llm_calls FINAL")
@@ -174,22 +183,47 @@ def test_figures_are_exact_after_any_inserts_duplicates_settling_and_repricing(a
 
 def test_a_date_is_read_from_the_rollup_until_something_comes_for_it(at_once: Client) -> None:
     insert(at_once, [row(number, minute=number) for number in range(30)])
-    assert rolled_up(at_once).generations == {}
+    assert rolled_up(at_once).dates == {}
     pause(at_once)
     assert roll_up(at_once, 0, 60).dates == 3
     before = rolled_up(at_once)
-    assert len(before.generations) == 3
+    assert (len(before.dates), before.live) == (3, [])
 
     insert(at_once, [row(3, 2, minute=3000)])  # the same call, told anew, with another start
     at_once.command("OPTIMIZE TABLE llm_calls FINAL")
     after = rolled_up(at_once)
-    assert len(after.generations) == 2
+    assert (len(after.dates), after.live) == (2, [date(2026, 11, 2)])
     assert after.state != before.state
     same_everywhere(at_once)
     pause(at_once)
     assert roll_up(at_once, 0, 60).dates == 1
-    assert len(rolled_up(at_once).generations) == 3
+    assert len(rolled_up(at_once).dates) == 3
     same_everywhere(at_once)
+
+
+def test_new_calls_of_a_recent_date_are_added_to_its_sums(at_once: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "_RECENT_DAYS", 10**4)
+    insert(at_once, [row(number, minute=number) for number in range(30)])
+    pause(at_once)
+    roll_up(at_once, 0, 60)
+    insert(at_once, [row(number, minute=100 * number) for number in (33, 36)])
+    insert(at_once, [row(33, 2, minute=70, is_deleted=1), row(36, 3, minute=50)])
+    covered = rolled_up(at_once)
+    assert (len(covered.dates), list(covered.fresh), covered.live) == (3, [date(2026, 11, 2)], [])
+    same_everywhere(at_once)
+
+    insert(at_once, [row(3, 2, minute=3000)])
+    at_once.command("OPTIMIZE TABLE llm_calls FINAL")
+    covered = rolled_up(at_once)
+    assert (len(covered.dates), covered.fresh, covered.live) == (2, {}, [date(2026, 11, 2)])
+    same_everywhere(at_once)
+
+
+def test_a_date_of_calls_that_keep_coming_is_made_now_and_then(at_once: Client) -> None:
+    insert(at_once, [row(1)])
+    assert roll_up(at_once, 3600, 60, busy_s=3600).dates == 0
+    pause(at_once)
+    assert roll_up(at_once, 3600, 60, busy_s=0).dates == 1
 
 
 def test_a_date_for_which_rows_just_came_waits(at_once: Client) -> None:
@@ -224,14 +258,47 @@ def test_costs_in_another_currency_are_converted_and_kept(ledger: Client) -> Non
     assert totals.figures["converted_parts"] == {"input": Decimal("0.999999999999999993")}
 
 
-def test_what_stood_before_is_dropped(at_once: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("recent", [True, False])
+def test_what_stood_before_is_dropped(at_once: Client, recent: bool) -> None:
+    day = str(datetime.now(timezone.utc).date() if recent else date(2026, 11, 5))
     for version in (1, 2):
-        insert(at_once, [row(3, version)])
+        insert(at_once, [row(3, version, event_date=day)])
         pause(at_once)
         roll_up(at_once, 0, 60)
         pause(at_once)
     insert(at_once, [row(4)])
     pause(at_once)
     roll_up(at_once, 0, 60)
+    if not recent:
+        tidy(at_once)
     found = at_once.query("SELECT event_date, uniqExact(generation) FROM llm_calls_rollup GROUP BY event_date").rows
-    assert {number for _, number in found} == {1}
+    assert sorted(number for _, number in found) == [1, 1]
+    same_everywhere(at_once)
+
+
+def test_sums_of_old_dates_are_kept_by_month_in_one_part(at_once: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    insert(at_once, [row(number) for number in range(30)])
+    pause(at_once)
+    monkeypatch.setattr(rollup, "_RECENT_DAYS", 10**4)
+    assert roll_up(at_once, 0, 60).dates == 3
+    volumes = "SELECT volume, uniqExact(event_date), uniqExact(_part) FROM llm_calls_rollup GROUP BY volume"
+    assert len(at_once.query(volumes).rows) == 3
+    monkeypatch.undo()
+    monkeypatch.setattr(rollup, "LATE_S", 0)
+    pause(at_once)
+    assert roll_up(at_once, 0, 60).dates == 3
+    tidy(at_once)
+    assert [tuple(row) for row in at_once.query(volumes).rows] == [(202611, 3, 1)]
+    assert len(rolled_up(at_once).dates) == 3
+    same_everywhere(at_once)
+
+
+def test_without_the_dates_all_is_read_from_the_calls(at_once: Client) -> None:
+    insert(at_once, [row(number) for number in range(30)])
+    pause(at_once)
+    roll_up(at_once, 0, 60)
+    at_once.command("TRUNCATE TABLE rollup_dates")
+    assert (rolled_up(at_once).dates, len(rolled_up(at_once).live)) == ({}, 3)
+    same_everywhere(at_once)
+    pause(at_once)
+    assert roll_up(at_once, 0, 60).dates == 3

@@ -138,6 +138,18 @@ class Result(NamedTuple):
     rows: Sequence[Sequence[Any]]
 
 
+class External(NamedTuple):
+    """A table that is sent along with a query.
+
+    Attributes:
+        structure: its columns, `name Type, name Type`.
+        data: its rows, in ClickHouse's format Native.
+    """
+
+    structure: str
+    data: bytes
+
+
 # What an insert means must not depend on the server's version or profile.
 _INSERT_SETTINGS: Mapping[str, Any] = {
     "async_insert": 0,
@@ -181,18 +193,43 @@ class Client:
         return setting is not None and str(setting.value) != "0"
 
     def query(
-        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        external: Mapping[str, External] | None = None,
     ) -> Result:
         """Run a SELECT; `{name:Type}` in it is bound by the server to `parameters[name]`.
+
+        Parameters:
+            external: tables that it reads besides the database's, by name.
 
         Raises:
             ClickHouseError: refused, or not reached.
         """
         with _translated(self.endpoint):
             found = self._driver.query(
-                sql, parameters=dict(parameters or {}), settings=dict(settings or {}), use_none=True
+                sql,
+                parameters=dict(parameters or {}),
+                settings=dict(settings or {}),
+                use_none=True,
+                external_data=_external_data(external) if external else None,
             )
             return Result(tuple(found.column_names), found.result_rows)
+
+    def native(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> bytes:
+        """Run a SELECT and return its rows in format Native, as `External` takes them.
+
+        Raises:
+            ClickHouseError: refused, or not reached.
+        """
+        with _translated(self.endpoint):
+            found: bytes = self._driver.raw_query(
+                sql, parameters=dict(parameters or {}), fmt="Native", settings=dict(settings or {})
+            )
+            return found
 
     def command(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
@@ -301,6 +338,15 @@ def connect(to: Endpoint | str, connect_timeout: float = 5.0, timeout: float = 6
             pool.clear()
         raise
     return Client(endpoint, driver, pool)
+
+
+def _external_data(tables: Mapping[str, External]) -> Any:
+    from clickhouse_connect.driver.external import ExternalData
+
+    found = ExternalData()
+    for name, table in tables.items():
+        found.add_file(file_name=name, fmt="Native", structure=table.structure, data=table.data)
+    return found
 
 
 class _translated:

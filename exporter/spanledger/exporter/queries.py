@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 from spanledger.exporter.client import Client
@@ -205,14 +206,16 @@ def list_calls(
     limit: int = 100,
     after: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
-) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """A page of calls, and where the next one begins; `()` where there is none.
+    dates: Sequence[date] | None = None,
+) -> list[dict[str, Any]]:
+    """A page of calls, and one call more where there are more; `page` makes one of several.
 
     Parameters:
         where: dimension or `tag:NAME` -> values of which the call must have one.
         sort: one of `ORDERS`, `-` before it is descending.
-        after: what the page before returned.
+        after: the end of the page before.
         settings: ClickHouse's, limits of the query.
+        dates: `event_date`s that all these calls have; fewer rows are then looked at.
 
     Raises:
         QueryError: an unknown dimension, or `after` is from elsewhere.
@@ -220,8 +223,7 @@ def list_calls(
     """
     order, kind = ORDERS[sort.removeprefix("-")]
     parameters: dict[str, Any] = {}
-    conditions = having(where, parameters)
-    conditions += within(since, until, parameters)
+    conditions = [*of_dates(dates, parameters), *having(where, parameters), *within(since, until, parameters)]
     if after:
         if len(after) != 3 or not after[2].isdecimal():
             raise QueryError("it is not where a page ends")
@@ -229,19 +231,31 @@ def list_calls(
         than = "<" if sort.startswith("-") else ">"
         conditions.append(f"({order}, entry_id, line) {than} ({{value:{kind}}}, {{entry:String}}, {{line:UInt16}})")
     down = " DESC" if sort.startswith("-") else ""
-    found = client.query(
+    ordered = f"ORDER BY {order}{down}, entry_id{down}, line{down}"
+    only = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    found = client.query(  # the keys first: of most rows, few columns are read
         f"SELECT {', '.join(LISTED)}, toString({order}) AS place FROM llm_calls FINAL"
-        + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
-        + f" ORDER BY {order}{down}, entry_id{down}, line{down} LIMIT {bound(limit + 1, parameters)}",
+        " WHERE (event_date, entry_id, line) IN (SELECT event_date, entry_id, line"
+        f" FROM llm_calls FINAL{only} {ordered} LIMIT {bound(limit + 1, parameters)}) {ordered}",
         parameters,
         settings,
     )
-    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
-    last = rows[limit - 1] if len(rows) > limit else None
+    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+
+def page(rows: Iterable[Mapping[str, Any]], sort: str, limit: int) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """A page of calls, and its end; `()` where no more calls follow.
+
+    Parameters:
+        rows: of `list_calls`, asked several times for different dates.
+        sort, limit: as they were asked with.
+    """
+    ordered = sorted(
+        rows, key=lambda row: (Decimal(row["place"]), row["entry_id"], row["line"]), reverse=sort.startswith("-")
+    )
+    last = ordered[limit - 1] if len(ordered) > limit else None
     end = () if last is None else (last["place"], last["entry_id"], str(last["line"]))
-    for row in rows:
-        del row["place"]
-    return rows[:limit], end
+    return [{name: row[name] for name in LISTED} for row in ordered[:limit]], end
 
 
 def count_rows(
@@ -311,18 +325,20 @@ def unpriced_models(
     until: datetime | None = None,
     where: Where | None = None,
     settings: Mapping[str, Any] | None = None,
+    dates: Sequence[date] | None = None,
 ) -> list[dict[str, Any]]:
     """The models that the price book did not know, with their rows and tokens, the most tokens first.
 
     Parameters:
         since, until, where: as in `report`.
-        settings: ClickHouse's, limits of the query.
+        settings, dates: as in `list_calls`.
 
     Raises:
         ClickHouseError: refused, or not reached.
     """
     parameters: dict[str, Any] = {}
-    conditions = ["price_status = 'unpriced'", *having(where, parameters), *within(since, until, parameters)]
+    conditions = [*of_dates(dates, parameters), "price_status = 'unpriced'"]
+    conditions += [*having(where, parameters), *within(since, until, parameters)]
     found = client.query(
         f"SELECT provider, {DIMENSIONS['model']} AS model, count() AS calls,"
         " sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,"
@@ -372,6 +388,15 @@ def within(since: datetime | None, until: datetime | None, parameters: dict[str,
     if until is not None:
         conditions.append(f"start_time < {bound(until, parameters)}")
     return conditions
+
+
+def of_dates(dates: Sequence[date] | None, parameters: dict[str, Any]) -> list[str]:
+    """Conditions for calls of these dates; None: of all."""
+    if dates is None:
+        return []
+    name = f"p{len(parameters)}"
+    parameters[name] = [str(day) for day in dates]
+    return [f"event_date IN {{{name}:Array(Date)}}"]
 
 
 def _alias(index: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from spanledger.exporter.client import Client
 from spanledger.exporter.queries import SNAPSHOT
 from spanledger.exporter.rollup import Covered
-from spanledger.exporter.stats import Question, stats
+from spanledger.exporter.stats import Kept, Question, stats
 from spanledger.pricing import snapshot
 from spanledger.pricing.call import amount
 from spanledger.pricing.usage import CACHE_READ_PARTS, CACHE_WRITE_PARTS
@@ -46,9 +46,16 @@ class Savings:
 
 
 def savings(
-    client: Client, question: Question, covered: Covered | None = None, settings: Mapping[str, Any] | None = None
+    client: Client,
+    question: Question,
+    covered: Covered | None = None,
+    settings: Mapping[str, Any] | None = None,
+    kept: Kept | None = None,
 ) -> tuple[list[Savings], list[Savings]]:
     """What caching saved by group, the most first, and in total (one item a base currency).
+
+    Parameters:
+        covered, settings, kept: as of `stats`.
 
     Raises:
         QueryError, ClickHouseError: as `stats` does.
@@ -56,7 +63,7 @@ def savings(
     asked = replace(question, by=(*question.by, SNAPSHOT), limit=_MOST, parts=True, latency=False, sort="group")
     groups: dict[tuple[Any, ...], Savings] = {}
     totals: dict[str, Savings] = {}
-    for found in stats(client, asked, covered, settings).groups:
+    for found in stats(client, asked, covered, settings, kept).groups:
         values = {name: value for name, value in found.values.items() if name != SNAPSHOT}
         saved, unknown = _saved(found.values[SNAPSHOT], found.figures["usage"])
         for each in (

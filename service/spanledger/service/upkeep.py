@@ -8,7 +8,7 @@ import time
 
 from spanledger.exporter.client import ClickHouseError, Client
 from spanledger.exporter.migrate import open_ledger
-from spanledger.exporter.rollup import roll_up
+from spanledger.exporter.rollup import roll_up, tidy
 from spanledger.exporter.settle import settle
 from spanledger.exporter.shipper import load_journal
 from spanledger.service.budgets.watch import Watch
@@ -24,6 +24,10 @@ _LOOK_S = 10.0
 """Seconds between looks for rows that others brought, and for dates to roll up."""
 
 
+_TIDY_S = 600.0
+"""Seconds between looks for parts of the rollup to merge."""
+
+
 class Upkeep:
     """Remembers when each was done."""
 
@@ -36,7 +40,8 @@ class Upkeep:
         self._budgets = Watch(now)
         self._bodies = Retention(now)
         self._unsettled = True
-        self._settle_at = self._look_at = self._roll_at = 0.0
+        self._untidy = True
+        self._settle_at = self._look_at = self._roll_at = self._tidy_at = 0.0
 
     def keep(self, client: Client, fresh: bool = False) -> None:
         """Do what is due.
@@ -61,6 +66,11 @@ class Upkeep:
             rolled = roll_up(client)
             ended = time.monotonic()
             self._roll_at = ended + (1.0 if rolled.dates else max(_LOOK_S, _SHARE * (ended - began)))
+            self._untidy |= rolled.dates > 0
+            if self._untidy and not rolled.dates and ended >= self._tidy_at:
+                tidy(client)
+                self._tidy_at = time.monotonic() + max(_TIDY_S, _SHARE * (time.monotonic() - ended))
+                self._untidy = False
         self._budgets.keep(client.endpoint)
         self._bodies.keep()
 

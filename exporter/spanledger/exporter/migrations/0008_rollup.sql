@@ -1,9 +1,11 @@
--- Sums by hour or day of the dates that have not changed since; rollup_dates says which partition stands for a date.
+-- Sums by hour and day of the dates that have not changed since; rollup_dates says which generation stands for a date.
 CREATE TABLE IF NOT EXISTS {database}.llm_calls_rollup {on_cluster}
 (
+    volume               UInt64, -- the month of an old date, as 202611; else the generation
     event_date           Date,
     generation           UInt64,
     grain                LowCardinality(String),
+    hours                UInt8,
     slot                 DateTime('UTC'),
 
     provider             LowCardinality(String),
@@ -56,16 +58,22 @@ CREATE TABLE IF NOT EXISTS {database}.llm_calls_rollup {on_cluster}
     converted_parts      Map(String, Decimal(38, 18))
 )
 ENGINE = {engine}MergeTree
-PARTITION BY (event_date, generation)
-ORDER BY (grain, user, slot, model, tenant)
-SETTINGS non_replicated_deduplication_window = 1000;
+PARTITION BY volume
+ORDER BY (grain, hours, user, slot, tenant, model)
+SETTINGS index_granularity = 512, non_replicated_deduplication_window = 1000;
 
 -- Which generation of a date in llm_calls_rollup stands for it.
 CREATE TABLE IF NOT EXISTS {database}.rollup_dates {on_cluster}
 (
     event_date Date,
     generation UInt64,
-    made_at    DateTime64(3, 'UTC')
+    volume     UInt64,
+    made_at    DateTime64(3, 'UTC'),
+    took_ms    UInt64,
+    until      DateTime64(3, 'UTC'), -- its sums are of rows with an earlier ingested_at
+    keys       UInt64,               -- how many of these have different keys
+    first      DateTime('UTC'), -- hours in which the first and the last call of the date began
+    last       DateTime('UTC')
 )
 ENGINE = {engine}ReplacingMergeTree(made_at)
 ORDER BY event_date;

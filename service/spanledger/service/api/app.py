@@ -21,7 +21,8 @@ from starlette.staticfiles import StaticFiles
 
 from spanledger.exporter import queries
 from spanledger.exporter import stats as statistics
-from spanledger.exporter.client import ClickHouseError, Client
+from spanledger.exporter.client import ClickHouseError
+from spanledger.exporter.rollup import Covered
 from spanledger.exporter.savings import savings as saved
 from spanledger.service.api import answers, more, parameters
 from spanledger.service.api.access import Access, Misdirected, TooOften, Unauthenticated
@@ -76,6 +77,7 @@ def application(now: Settings, chosen: ServeSettings, web: Path = WEB) -> Starle
         web: the dashboard's files.
     """
     ledger = Ledger(now, chosen)
+    kept = statistics.Kept()
     access = Access(chosen.tokens, chosen.requests_per_minute)
 
     async def stats(asked: Asked) -> Any:
@@ -83,9 +85,9 @@ def application(now: Settings, chosen: ServeSettings, web: Path = WEB) -> Starle
         as_csv = asked.wants_csv
         asked.parameters.done()
 
-        async def make(covered: Any) -> bytes:
+        async def make(covered: Covered) -> bytes:
             as_of = datetime.now(timezone.utc)
-            found = await ledger.ask(lambda client, limits: statistics.stats(client, question, covered, limits))
+            found = await ledger.ask(lambda client, limits: statistics.stats(client, question, covered, limits, kept))
             shown = answers.stats(question, found, now.base_currency, as_of)
             return answers.to_csv(shown["groups"] or shown["totals"]) if as_csv else answers.to_json(shown)
 
@@ -101,15 +103,24 @@ def application(now: Settings, chosen: ServeSettings, web: Path = WEB) -> Starle
         as_csv = asked.wants_csv
         given.done()
 
-        def ask(client: Client, limits: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-            return queries.list_calls(client, since, until, where, sort, limit, after, limits)
+        page = since, until, where, sort, limit, after
+        key = "calls", since, until, repr(where), sort, limit, after
+
+        async def make(covered: Covered) -> bytes:
+            old = covered.unchanged(since, until)
+            before = await ledger.of_old_dates(
+                key, covered, old, lambda client, limits: queries.list_calls(client, *page, limits, old)
+            )
+            live = await ledger.ask(lambda client, limits: queries.list_calls(client, *page, limits, covered.changed))
+            rows, end = queries.page([*before, *live], sort, limit)
+            shown = [answers.call(row) for row in rows]
+            whole = {"calls": shown, "next": _cursor(end) if end else None}
+            return answers.to_csv(shown) if as_csv else answers.to_json(whole)
 
         try:
-            rows, end = await ledger.ask(ask)
+            return await ledger.answer((*key, as_csv), make)
         except queries.QueryError as error:
             raise Unprocessable([Wrong("cursor", str(error))]) from error
-        shown = [answers.call(row) for row in rows]
-        return answers.to_csv(shown) if as_csv else {"calls": shown, "next": _cursor(end) if end else None}
 
     async def one_call(asked: Asked) -> Any:
         from spanledger.service.explain_cli import proof
@@ -131,9 +142,9 @@ def application(now: Settings, chosen: ServeSettings, web: Path = WEB) -> Starle
         as_csv = asked.wants_csv
         asked.parameters.done()
 
-        async def make(covered: Any) -> bytes:
+        async def make(covered: Covered) -> bytes:
             as_of = datetime.now(timezone.utc)
-            groups, totals = await ledger.ask(lambda client, limits: saved(client, question, covered, limits))
+            groups, totals = await ledger.ask(lambda client, limits: saved(client, question, covered, limits, kept))
             shown = more.savings(question, groups, totals, as_of)
             return answers.to_csv(shown["groups"] or shown["totals"]) if as_csv else answers.to_json(shown)
 
@@ -143,8 +154,13 @@ def application(now: Settings, chosen: ServeSettings, web: Path = WEB) -> Starle
         since, until, where = _selection(asked)
         as_csv = asked.wants_csv
         asked.parameters.done()
-        rows = await ledger.ask(lambda client, limits: more.unpriced(client, since, until, where, limits))
-        return answers.to_csv(rows) if as_csv else {"unpriced": rows}
+
+        async def make(covered: Covered) -> bytes:
+            dates = [*covered.unchanged(since, until), *covered.changed]
+            rows = await ledger.ask(lambda client, limits: more.unpriced(client, since, until, where, limits, dates))
+            return answers.to_csv(rows) if as_csv else answers.to_json({"unpriced": rows})
+
+        return await ledger.answer(("unpriced", since, until, repr(where), as_csv), make)
 
     async def repricing(asked: Asked) -> Any:
         since, until, where = _selection(asked)
@@ -176,8 +192,13 @@ def application(now: Settings, chosen: ServeSettings, web: Path = WEB) -> Starle
 
     async def budgets(asked: Asked) -> Any:
         asked.parameters.done()
-        found = await ledger.ask(lambda client, _: more.budgets(client, now, asked.tenant))
-        return {"budgets": found}
+
+        async def make(_covered: Covered) -> bytes:
+            found = await ledger.ask(lambda client, _: more.budgets(client, now, asked.tenant))
+            return answers.to_json({"budgets": found})
+
+        minute = datetime.now(timezone.utc).replace(second=0, microsecond=0)  # windows move on
+        return await ledger.answer(("budgets", asked.tenant, minute), make)
 
     async def settings(asked: Asked) -> Any:
         asked.parameters.done()

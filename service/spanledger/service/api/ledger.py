@@ -1,21 +1,22 @@
 """The ledger as the API asks it: a connection that can only read, limits on each query, and answers kept.
 
-An answer holds as long as the ledger's state is the same; the state is asked anew for each request, or for all requests
-that wait at the same time.
+An answer holds as long as the ledger's state is the same. Whether the ledger's parts are the same is asked anew for
+each request, or for all requests that wait at the same time; what state it is in, when they are not.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from datetime import date
 from typing import Any, Final, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from spanledger.exporter.client import ClickHouseError, Client, connect
-from spanledger.exporter.rollup import Covered, rolled_up
+from spanledger.exporter.rollup import Covered, parts, rolled_up
 from spanledger.service.api.settings import ServeSettings
 from spanledger.settings import Settings
 
@@ -31,6 +32,29 @@ class TooMuch(Exception):
     """A query reached a limit; the message says which and what to do."""
 
 
+class _Kept:
+    """Answers, those asked for last; what is being made is waited for, and not made twice."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[Hashable, asyncio.Future[Any]] = OrderedDict()
+
+    async def get(self, key: Hashable, make: Callable[[], Awaitable[Value]]) -> Value:
+        found = self._answers.get(key)
+        if found is None:
+            found = self._answers[key] = asyncio.ensure_future(make())
+            found.add_done_callback(lambda done: self._drop_failed(key, done))
+            while len(self._answers) > _KEPT:
+                self._answers.popitem(last=False)
+        else:
+            self._answers.move_to_end(key)
+        value: Value = await asyncio.shield(found)
+        return value
+
+    def _drop_failed(self, key: Hashable, done: asyncio.Future[Any]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            self._answers.pop(key, None)
+
+
 class Ledger:
     """Asks the ledger; all methods are for the event loop's thread."""
 
@@ -40,9 +64,12 @@ class Ledger:
         self._client: Client | None = None
         self._room = CapacityLimiter(_AT_ONCE)
         self._state_room = CapacityLimiter(1)
+        self._parts = ""
+        self._covered = Covered({}, (), "")
         self._asking: asyncio.Future[Covered] | None = None
         self._next: asyncio.Future[Covered] | None = None
-        self._answers: OrderedDict[Hashable, asyncio.Future[Any]] = OrderedDict()
+        self._answers = _Kept()
+        self._of_old_dates = _Kept()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -75,25 +102,30 @@ class Ledger:
         if before is not None:
             await asyncio.wait([before])
         self._asking, self._next = self._next, None
-        return await run_sync(self._ask, lambda client, _: rolled_up(client), limiter=self._state_room)
+        return await run_sync(self._ask, self._state, limiter=self._state_room)
+
+    def _state(self, client: Client, _settings: Mapping[str, Any]) -> Covered:
+        found = parts(client)
+        if found != self._parts:
+            self._covered, self._parts = rolled_up(client), found
+        return self._covered
 
     async def answer(self, key: Hashable, make: Callable[[Covered], Awaitable[Value]]) -> Value:
         """What `make` answers in the ledger's present state; the same question is asked once in each state."""
         covered = await self.covered()
-        whole = (key, covered.state)
-        found = self._answers.get(whole)
-        if found is None:
-            found = self._answers[whole] = asyncio.ensure_future(make(covered))
-            found.add_done_callback(lambda done: self._drop_failed(whole, done))
-            while len(self._answers) > _KEPT:
-                self._answers.popitem(last=False)
-        else:
-            self._answers.move_to_end(whole)
-        return await asyncio.shield(found)
+        return await self._answers.get((key, covered.state), lambda: make(covered))
 
-    def _drop_failed(self, key: Hashable, done: asyncio.Future[Any]) -> None:
-        if done.cancelled() or done.exception() is not None:
-            self._answers.pop(key, None)
+    async def of_old_dates(
+        self,
+        key: Hashable,
+        covered: Covered,
+        dates: Sequence[date],
+        question: Callable[[Client, dict[str, Any]], Value],
+    ) -> Value:
+        """What `question` answers, which is about the calls of these dates that the rollup covers: asked once as long
+        as no call comes for them."""
+        generations = tuple(covered.dates[day].generation for day in dates)
+        return await self._of_old_dates.get((key, generations), lambda: self.ask(question))
 
     def close(self) -> None:
         if self._client is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from spanledger.exporter import queries, reprice
@@ -50,11 +50,16 @@ def _saved(each: Savings) -> dict[str, Any]:
 
 
 def unpriced(
-    client: Client, since: datetime | None, until: datetime | None, where: queries.Where, limits: dict[str, Any]
+    client: Client,
+    since: datetime | None,
+    until: datetime | None,
+    where: queries.Where,
+    limits: dict[str, Any],
+    dates: Sequence[date],
 ) -> list[dict[str, Any]]:
     """The models without a price, each with the line of a price file that would price it."""
     book = default_book()
-    rows = queries.unpriced_models(client, since, until, where, limits)
+    rows = queries.unpriced_models(client, since, until, where, limits, dates)
     return [row | {"line": price_line(book, row["provider"], row["model"])} for row in rows]
 
 
