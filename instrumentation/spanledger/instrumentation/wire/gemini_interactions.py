@@ -1,6 +1,7 @@
 """Gemini's Interactions, and Decisions, which report their usage alike.
 
-Until May 2026 an interaction had `outputs` in place of `steps`, and its stream `content.start` in place of `step.start`.
+Until May 2026 an interaction had `outputs` in place of `steps`, and a stream had `content.start` and `content.delta` in
+place of `step.start` and `step.delta`.
 
 Sources: https://ai.google.dev/api/interactions-api, `google.genai.interactions.Usage`,
 https://ai.google.dev/gemini-api/docs/interactions-breaking-changes-may-2026.
