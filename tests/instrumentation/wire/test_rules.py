@@ -179,6 +179,7 @@ PARTS: dict[str, dict[str, Quantity]] = {
     "anthropic/batch": {"input": 100, "output": 10},
     "anthropic/searches_stated": parts(input=12251, output=153, web_search=3, web_fetch=1, code_execution=1),
     "anthropic/searches_counted": {"input": 100, "output": 10, "web_search": 1 + 1, "tool_call": 1 + 1},
+    "anthropic/tools_stated": parts(input=100, output=10, web_search=0, code_execution=3, tool_call=2 + 1),
     "anthropic/unknown_fields": {"input": 100, "output": 10, "web_search": 0},
     "anthropic/complete": {},
     "anthropic/complete_stream": {},

@@ -13,21 +13,27 @@ from spanledger.instrumentation.wire.reading import Line, Reading
 from spanledger.pricing.counts import Tally, count, error_of, mapping, sequence, text
 
 _RESULTS = {
-    "web_search_tool_result": "web_search",
-    "web_fetch_tool_result": "web_fetch",
-    "code_execution_tool_result": "code_execution",
-    "bash_code_execution_tool_result": "code_execution",
-    "text_editor_code_execution_tool_result": "code_execution",
-    "tool_search_tool_result": "tool_call",
-    "mcp_tool_result": "tool_call",
+    "web_search_tool_result": "web_search_requests",
+    "web_fetch_tool_result": "web_fetch_requests",
+    "code_execution_tool_result": "code_execution_requests",
+    "bash_code_execution_tool_result": "code_execution_requests",
+    "text_editor_code_execution_tool_result": "code_execution_requests",
+    "tool_search_tool_result": "tool_search_requests",
+    "mcp_tool_result": "mcp_requests",
 }
-"""Content blocks with the result of a tool that the provider ran.
+"""Content blocks with the result of a tool that the provider ran -> what `server_tool_use` calls its runs.
 
 Results are counted, not calls: a turn may end between the two (`pause_turn`), and then the next one begins with
 the result. The advisor is billed by its tokens.
 """
 
-_SERVER_TOOLS = {"web_search_requests": "web_search", "web_fetch_requests": "web_fetch"}
+_SERVER_TOOLS = {
+    "web_search_requests": "web_search",
+    "web_fetch_requests": "web_fetch",
+    "code_execution_requests": "code_execution",
+    "tool_search_requests": "tool_call",
+    "mcp_requests": "tool_call",
+}
 _TTLS = (("ephemeral_5m_input_tokens", "cache_write_5m"), ("ephemeral_1h_input_tokens", "cache_write_1h"))
 _FLAT = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
 
@@ -131,12 +137,12 @@ class Stream:
         kind = block.get("type")
         if kind == "fallback":
             self._model = text(mapping(block.get("to")).get("model")) or self._model
-        part = _RESULTS.get(text(kind))
-        if part is None:
+        tool = _RESULTS.get(text(kind))
+        if tool is None:
             return
-        if part == "web_search" and isinstance(block.get("content"), Mapping):
+        if tool == "web_search_requests" and isinstance(block.get("content"), Mapping):
             return  # an error stands in place of the list of results; such a search is not billed
-        self._runs[part] = self._runs.get(part, 0) + 1
+        self._runs[tool] = self._runs.get(tool, 0) + 1
 
     def _take_usage(self, usage: object) -> None:
         if not isinstance(usage, dict):
@@ -301,9 +307,11 @@ def _flat(entries: list[Mapping[str, Any]]) -> tuple[int, ...]:
 def _tools(tally: Tally, usage: Mapping[str, Any], runs: Mapping[str, int]) -> None:
     """Tool runs: the counts of `server_tool_use` stand over results in the content."""
     counts = mapping(usage.get("server_tool_use"))
-    stated = {part: tally.count(counts, name) for name, part in _SERVER_TOOLS.items()}
-    for part, number in {**runs, **{part: number for part, number in stated.items() if number is not None}}.items():
-        tally.parts[part] = number
+    for name, part in _SERVER_TOOLS.items():
+        number = tally.count(counts, name)
+        number = runs.get(name) if number is None else number
+        if number is not None:
+            tally.add(part, number)
 
 
 def _requested_tier(request: Mapping[str, Any]) -> str:
