@@ -90,7 +90,34 @@ PARTS: dict[str, dict[str, Quantity]] = {
     "openai/openrouter_free": {"input": 43, "output": 10},
     "openai/openrouter_anthropic_cache": parts(cache_read=0, cache_write_1h=1900, input=2000 - 1900, output=10),
     "openai/moonshot_stream": {"cache_read": 10, "input": 19 - 10, "output": 21},
-    "openai/perplexity": {"input": 33, "output": 7163, "web_search": 21},
+    "openai/perplexity": {"input": 33, "output_reasoning": 73997, "output": 7163, "web_search": 21},
+    "openai/perplexity_agent": parts(
+        cache_read=1000,
+        cache_write=200,
+        input=3681 - 1000 - 200,
+        output_reasoning=0,
+        output=780,
+        web_search=2,
+        web_fetch=1,
+        tool_call=1,
+    ),
+    "openai/reasoning_outside_details": {"input": 10, "output_reasoning": 30, "output": 50 - 30},
+    "openai/litellm_cache": parts(
+        cache_read=20,
+        cache_write_5m=7,
+        cache_write_1h=3,
+        input=100,
+        output_reasoning=0,
+        output=25,
+        web_search=2,
+    ),
+    "openai/alibaba_cache": parts(
+        cache_read=2048, cache_write_5m=900, input=3019 - 2048 - 900, output_reasoning=82, output=104 - 82
+    ),
+    "openai/alibaba_cache_alone": parts(cache_read=2048, cache_write=500, input=3019 - 2048 - 500, output=104),
+    "openai/openrouter_server_tools": parts(input=2315, output=40, web_search=1, web_fetch=2, tool_call=5 - 1 - 2),
+    "openai/groq_browser_search": parts(input=5296, output=387, web_search=1, web_fetch=1, code_execution=1),
+    "openai/chat_stream_empty_usage_last": {"input": 9, "output": 2},
     "openai/details_above_their_parent": parts(
         cache_read=43, input_audio=0, input=0, output_reasoning=10, output_audio=0, output=0
     ),
@@ -123,6 +150,7 @@ PARTS: dict[str, dict[str, Quantity]] = {
         tool_call=1 + 1,
         image=1,
     ),
+    "openai/responses_image_generating": parts(cache_read=0, input=1000, output_reasoning=64, output=36, image=1),
     "openai/responses_image_tool": parts(cache_read=0, input=1000, output_reasoning=64, output=36, web_search=0),
     "openai/responses_svg": {"cache_read": 0, "input": 1000, "output_reasoning": 64, "output": 36, "image": 1},
     "openai/responses_queued": {},
@@ -139,6 +167,8 @@ PARTS: dict[str, dict[str, Quantity]] = {
     "openai/image_tokens": {"input": 60 - 10, "input_image": 10, "output_image": 4160},
     "openai/image_tokens_with_text": {"input": 60 - 10, "input_image": 10, "output": 40, "output_image": 4200 - 40},
     "openai/image_count": {"image": 2},
+    "openai/image_cost_alone": {"image": 2},
+    "openai/image_of_zero_tokens": {"input_image": 0, "input": 0, "output_image": 0, "image": 1},
     "openai/image_stream": {"input": 60 - 10, "input_image": 10, "output_image": 4160},
     "openai/transcription_tokens": {"input": 114 - 100, "input_audio": 100, "output": 25},
     "openai/transcription_stream": {"input": 114 - 100, "input_audio": 100, "output": 25},
@@ -222,7 +252,8 @@ LINES: dict[str, list[tuple[str, dict[str, Quantity]]]] = {
 
 UNMAPPED: dict[str, dict[str, Quantity]] = {
     "openai/xai_chat": {"num_sources_used": 3},
-    "openai/perplexity": {"citation_tokens": 19028, "reasoning_tokens": 73997},
+    "openai/perplexity": {"citation_tokens": 19028},
+    "openai/openrouter_server_tools": {"server_tool_use_details.image_requests": 1},
     "openai/total_alone": {"total_tokens": 40},
     "openai/unknown_fields": {
         "spoken_tokens": 5,
@@ -257,6 +288,8 @@ OTHER: dict[str, dict[str, Any]] = {
     "openai/openrouter_read_and_written": {"reported_cost": Decimal("0.0004970133333333333")},
     "openai/openrouter_free": {"reported_cost": Decimal(0)},
     "openai/perplexity": {"reported_cost": Decimal("0.35")},
+    "openai/perplexity_agent": {"reported_cost": Decimal("0.0174")},
+    "openai/image_cost_alone": {"reported_cost": Decimal("0.04")},
     "openai/responses": {"response_id": "resp_1", "finish_reasons": ("completed",), "background": False},
     "openai/responses_queued": {"pending": True, "background": True, "service_tier": "auto", "finish_reasons": ()},
     "openai/responses_failed": {"error": ("server_error", "The model failed."), "pending": False},

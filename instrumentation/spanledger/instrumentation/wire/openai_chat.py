@@ -14,11 +14,19 @@ from spanledger.pricing.counts import count, error_of, mapping, sequence, text, 
 
 _EXECUTED = {
     "search": "web_search",
+    "web_search": "web_search",
+    "browser_search": "web_search",
+    "browser.search": "web_search",
     "visit": "web_fetch",
+    "visit_website": "web_fetch",
     "python": "code_execution",
     "code_execution": "code_execution",
+    "code_interpreter": "code_execution",
 }
-"""Groq's `executed_tools[].type` -> part (https://console.groq.com/docs/compound); others are `tool_call`."""
+"""Groq's `executed_tools[].type` -> part; others are `tool_call`.
+
+Their types and identifiers: https://console.groq.com/docs/compound, https://console.groq.com/docs/browser-search.
+"""
 
 _NULL = (b":null", b": null")
 _DONE = (b"data: [DONE]", b"data:[DONE]")
@@ -120,7 +128,7 @@ class Stream:
                 if usage is None:
                     usage = choice.get("usage")  # Moonshot
                 self._take_choice(choice)
-        if usage is not None:
+        if usage or (usage is not None and self._usage is None):
             self._usage = usage
         if self._usage is not None and self._finish and (not choices or len(self._finish) >= self._choices):
             self.finished = True

@@ -22,7 +22,9 @@ def read(body: Mapping[str, Any], request: Mapping[str, Any]) -> Reading:
     raw = body.get("usage")
     tally = openai_usage.read(raw, request, body, "output_image")
     images = len(sequence(body.get("data")))
-    if raw is None and images:
+    if (
+        images and not tally.unmapped and not any(tally.parts.values())
+    ):  # xAI's usage is the cost alone, LiteLLM's may be zeros
         tally.parts["image"] = images
     svg = body.get("svg_usage")
     return Reading(

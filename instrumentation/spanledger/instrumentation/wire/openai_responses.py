@@ -102,6 +102,7 @@ def _without_content(item: Mapping[str, Any]) -> Mapping[str, Any]:
         "type": item.get("type"),
         "status": item.get("status"),
         "action": {"type": mapping(item.get("action")).get("type")},
+        "result": bool(item.get("result")),
         "svg_usage": item.get("svg_usage"),
     }
 
@@ -162,8 +163,8 @@ def _tools(
         if not isinstance(item, dict):
             continue
         part = _TOOL_RUNS.get(text(item.get("type")))
-        if part is None or text(item.get("status")) in _NOT_RUN:
-            continue
+        if part is None or (text(item.get("status")) in _NOT_RUN and not item.get("result")):
+            continue  # an image may be there while its status still is `generating`
         svg = item.get("svg_usage")
         if isinstance(svg, dict):
             lines.append(svg_line(svg))

@@ -32,10 +32,20 @@ _CACHED = (
     "cached_tokens",  # Together and Hugging Face; most have it in the details
     "prompt_cache_hit_tokens",  # DeepSeek
     "num_cached_tokens",  # Mistral
-    "cache_read_input_tokens",  # gateways in front of Anthropic
+    "cache_read_input_tokens",  # gateways in front of Anthropic; Perplexity, in the details
 )
 _WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
-_WRITTEN_SPLIT = (("ttl_30m_tokens", "cache_write_30m"), ("ttl_12h_tokens", "cache_write_12h"))
+_WRITTEN_DETAILS = (
+    "cache_write_tokens_details",
+    "cache_creation_token_details",  # LiteLLM's proxy
+    "cache_creation",  # Alibaba; gateways in front of Anthropic, beside the details
+)
+_WRITTEN_SPLIT = (
+    ("ttl_30m_tokens", "cache_write_30m"),
+    ("ttl_12h_tokens", "cache_write_12h"),
+    ("ephemeral_5m_input_tokens", "cache_write_5m"),
+    ("ephemeral_1h_input_tokens", "cache_write_1h"),
+)
 _INPUT_DETAILS = tuple(
     (f"{kind}_tokens", f"cached_{kind}_tokens", f"input_{kind}", f"cache_read_{kind}")
     for kind in ("audio", "image", "video", "document")
@@ -54,6 +64,9 @@ _TOOL_RUNS = {
     "mcp_calls": "tool_call",
 }
 """xAI's `server_side_tool_usage_details`, the tool runs that succeeded and are billed."""
+
+_INVOCATIONS = {"search_web": "web_search", "fetch_url": "web_fetch"}
+"""Perplexity's `tool_calls_details`; others are `tool_call`."""
 
 INFORMATIONAL = frozenset(
     {
@@ -82,6 +95,9 @@ INFORMATIONAL = frozenset(
 )
 """Usage fields that add nothing to the bill; `docs/usage.md` lists them."""
 
+_SERVER_TOOLS_KNOWN = INFORMATIONAL | {"web_search_requests", "web_fetch_requests", "tool_calls_executed"}
+_TOOL_RUNS_KNOWN = INFORMATIONAL | _TOOL_RUNS.keys()
+
 _BILLED_BY_THE_CALL = frozenset(
     {
         "num_search_queries",
@@ -90,6 +106,7 @@ _BILLED_BY_THE_CALL = frozenset(
         "server_side_tool_usage_details",
         "server_tool_use",
         "server_tool_use_details",
+        "tool_calls_details",
     }
 )
 
@@ -100,13 +117,15 @@ _KNOWN = INFORMATIONAL | {
     *_COMPLETION_DETAILS,
     *_CACHED,
     *_WRITTEN,
+    *_WRITTEN_DETAILS,
     "cached_tokens_details",
+    "reasoning_tokens",
     *_BILLED_BY_THE_CALL,
 }
 _PROMPT_KNOWN = (
     INFORMATIONAL
     | {row[0] for row in _INPUT_DETAILS}
-    | {"cached_tokens", "cached_tokens_details", "cache_write_tokens_details", *_WRITTEN}
+    | {"cached_tokens_details", "web_search_requests", *_CACHED, *_WRITTEN, *_WRITTEN_DETAILS}
 )
 _COMPLETION_KNOWN = INFORMATIONAL | {"reasoning_tokens"} | {name for name, _ in _OUTPUT_DETAILS}
 
@@ -114,6 +133,11 @@ _ORDINARY = INFORMATIONAL.difference({"prompt_cache_miss_tokens"}).union(
     _PROMPT, _COMPLETION, _PROMPT_DETAILS, _COMPLETION_DETAILS
 )
 """A usage of these fields alone needs no look for what only some endpoints send."""
+
+_ORDINARY_DETAILS = frozenset(
+    {"cached_tokens", "cache_write_tokens", "text_tokens", *(row[0] for row in _INPUT_DETAILS)}
+)
+"""Nor do details of the prompt of these alone."""
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -140,21 +164,29 @@ def read(raw: object, request: Mapping[str, Any], response: Mapping[str, Any], o
         prompt = _hits_and_misses(tally, raw, prompt)
     completion = tally.first(raw, _COMPLETION)
     cached = tally.count(details, "cached_tokens")
-    if not ordinary or "cached_tokens_details" in details:
-        cached = _cached_elsewhere(tally, raw, details, cached)
     written = tally.first(details, _WRITTEN)
-    if written is None and not ordinary:
-        written = tally.first(raw, _WRITTEN)
+    split = _NOTHING
+    if not ordinary or not _ORDINARY_DETAILS.issuperset(details):
+        cached = _cached_elsewhere(tally, raw, details, cached)
+        split = _details(details, _WRITTEN_DETAILS)[1] or _details(raw, _WRITTEN_DETAILS)[1]
+        if written is None:
+            written = tally.first(raw, _WRITTEN)
+        if written is None:
+            written = tally.first(split, _WRITTEN)
     reasoning = tally.count(out, "reasoning_tokens")
+    if reasoning is None and not ordinary:
+        reasoning = tally.count(raw, "reasoning_tokens")
     total = tally.count(raw, "total_tokens")
     if total is not None and total != (prompt or 0) + (completion or 0):
         cache = (cached or 0) + (written or 0)
         prompt, completion, reasoning = _agree_with_total(tally, total, prompt, completion, cache, reasoning)
+    elif reasoning and completion is not None and "citation_tokens" in raw:  # Perplexity's deep research
+        completion += reasoning  # comes on top, of the total too
 
-    if written is None and "cache_write_tokens_details" not in details:
+    if written is None and not split:
         left = tally.share("cache_read", cached, prompt, "cached_tokens")
     else:
-        left = _cache_parts(tally, raw, details, prompt, cached, written, request, response)
+        left = _cache_parts(tally, raw, split, prompt, cached, written, request, response)
     left = _input_modalities(tally, raw, details, prompt, left)
     if left is not None:
         tally.parts["input"] = left
@@ -172,6 +204,10 @@ def read(raw: object, request: Mapping[str, Any], response: Mapping[str, Any], o
     if not ordinary:
         _fees(tally, raw)
         tally.keep_unmapped(raw, _KNOWN)
+    if "web_search_requests" in details and "web_search" not in tally.parts:  # LiteLLM's proxy
+        searches = tally.count(details, "web_search_requests")
+        if searches is not None:
+            tally.parts["web_search"] = searches
     tally.keep_unmapped(details, _PROMPT_KNOWN, f"{prompt_name}.")
     tally.keep_unmapped(out, _COMPLETION_KNOWN, f"{completion_name}.")
     return tally
@@ -220,14 +256,15 @@ def _cached_elsewhere(
     tally: Tally, raw: Mapping[str, Any], details: Mapping[str, Any], cached: int | None
 ) -> int | None:
     """The cached count where other fields than `cached_tokens` of the details may state it too, or alone."""
-    for name in _CACHED:
-        if name in raw:
-            again = tally.count(raw, name)
-            if cached is None:
-                cached = again
-            elif again is not None and again != cached:
-                tally.reasons.append(f"cached tokens are reported as {cached} and as {again}")
-                cached = max(cached, again)
+    for holder in (raw, details):
+        for name in _CACHED:
+            if name in holder:
+                again = tally.count(holder, name)
+                if cached is None:
+                    cached = again
+                elif again is not None and again != cached:
+                    tally.reasons.append(f"cached tokens are reported as {cached} and as {again}")
+                    cached = max(cached, again)
     if cached is None and "cached_tokens_details" in details:
         split = mapping(details["cached_tokens_details"])
         cached = sum(count(value) or 0 for value in split.values()) if split else None
@@ -273,20 +310,21 @@ def _agree_with_total(
 def _cache_parts(
     tally: Tally,
     raw: Mapping[str, Any],
-    details: Mapping[str, Any],
+    split: Mapping[str, Any],
     prompt: int | None,
     cached: int | None,
     written: int | None,
     request: Mapping[str, Any],
     response: Mapping[str, Any],
 ) -> int | None:
-    """Take cache reads and writes out of the prompt; returns what is left of it."""
-    shares: list[tuple[str, str, int | None]] = []
-    if "cache_write_tokens_details" in details:
-        split = mapping(details["cache_write_tokens_details"])
-        shares = [(name, part, tally.count(split, name)) for name, part in _WRITTEN_SPLIT if name in split]
-        if written is None and shares:
-            written = sum(quantity or 0 for _, _, quantity in shares)
+    """Take cache reads and writes out of the prompt; returns what is left of it.
+
+    Parameters:
+        split: the writes by time to live, where the provider tells.
+    """
+    shares = [(name, part, tally.count(split, name)) for name, part in _WRITTEN_SPLIT if name in split]
+    if written is None and shares:
+        written = sum(quantity or 0 for _, _, quantity in shares)
     left = prompt
     if cached and written and _billed_twice(raw, prompt, cached, written):
         left = (prompt or 0) + min(cached, written)
@@ -355,19 +393,30 @@ def _modalities_fill(details: Mapping[str, Any], prompt: int | None) -> bool:
 
 def _fees(tally: Tally, raw: Mapping[str, Any]) -> None:
     """What is billed by the call or the second, where the usage object has it."""
-    runs = mapping(raw.get("server_tool_use_details")) or mapping(raw.get("server_tool_use"))
-    if runs:  # OpenRouter: the tool calls executed include the searches
-        searches = tally.count(runs, "web_search_requests")
-        executed = tally.count(runs, "tool_calls_executed")
-        if searches is not None:
-            tally.parts["web_search"] = searches
-        if executed is not None:
-            tally.parts["tool_call"] = max(0, executed - (searches or 0))
+    for holder in ("server_tool_use_details", "server_tool_use"):
+        runs = mapping(raw.get(holder))
+        if runs:  # OpenRouter: the tool calls executed include the searches
+            searches = tally.count(runs, "web_search_requests")
+            fetches = tally.count(runs, "web_fetch_requests")
+            executed = tally.count(runs, "tool_calls_executed")
+            if searches is not None:
+                tally.parts["web_search"] = searches
+            if fetches is not None:
+                tally.parts["web_fetch"] = fetches
+            if executed is not None:
+                tally.parts["tool_call"] = max(0, executed - (searches or 0) - (fetches or 0))
+            tally.keep_unmapped(runs, _SERVER_TOOLS_KNOWN, f"{holder}.")
+            break
+    for name, run in mapping(raw.get("tool_calls_details")).items():
+        number = tally.count(mapping(run), "invocation")
+        if number is not None:
+            tally.add(_INVOCATIONS.get(name, "tool_call"), number)
     runs = mapping(raw.get("server_side_tool_usage_details"))
     for name, part in _TOOL_RUNS.items() if runs else ():
         number = tally.count(runs, name)
         if number is not None:
             tally.add(part, number)
+    tally.keep_unmapped(runs, _TOOL_RUNS_KNOWN, "server_side_tool_usage_details.")
     searches = tally.count(raw, "num_search_queries")  # Perplexity
     if searches is not None:
         tally.parts["web_search"] = searches
