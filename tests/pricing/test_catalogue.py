@@ -40,9 +40,10 @@ def test_every_file_is_sound_and_every_price_has_its_source(path: Path) -> None:
 def test_every_model_can_be_priced_under_its_own_id(book: PriceBook, provider: str) -> None:
     for found in book.models(provider):
         for row in found.model.rows:
+            unmapped = dict.fromkeys(row.get("unmapped", {}), 1_000)
             parts = dict.fromkeys(row.get("rates", {}), 1_000) or {"input": 1_000}
             day = "2026-11-22"
-            charge = charge_of(book, found.model.id, provider=provider, day=day, **parts)
+            charge = charge_of(book, found.model.id, provider=provider, day=day, unmapped=unmapped, **parts)
             assert charge.cost is not None, (found.model.id, charge.reasons)
 
 
@@ -119,6 +120,14 @@ def test_pricing_a_call_of_the_catalogue_needs_no_yaml() -> None:
         ("x_ai", "grok-4.5", {"input": 199_999, "region": "us"}, "0.4399978", "priced"),
         ("groq", "whisper-large-v3", {"audio_second": Decimal("3.2")}, "0.000308333333333333", "priced"),
         ("cohere", "rerank-v3.5", {"search_unit": 2, "unmapped": {"cached_tokens": 9}}, "0.004", "priced"),
+        ("cohere", "embed-english-v3.0", {"input": 10**6, "image": 2}, "0.1002", "priced"),
+        ("voyageai", "rerank-2.5-lite", {"input": 10**6}, "0.02", "priced"),
+        ("mistral_ai", "ministral-3b-latest", {"input": 10**6, "cache_read": 10**6, "output": 10**6}, "0.21", "priced"),
+        ("gcp.vertex_ai", "mistral-small-2503", {"input": 10**6, "output": 10**6}, "0.4", "estimated"),
+        ("gcp.gemini", "gemini-2.5-computer-use-preview-10-2025", {"input": 200_001}, "0.5000025", "priced"),
+        ("x_ai", "grok-imagine-image", {"image": 3}, "0.06", "priced"),
+        ("aws.bedrock", "deepseek.v3.1", {"input": 10**6, "region": "us-west-2"}, "0.58", "priced"),
+        ("aws.bedrock", "openai.gpt-oss-120b", {"output": 10**6, "region": "us-east-1"}, "0.6", "priced"),
     ],
 )
 def test_prices_that_are_known(
@@ -126,6 +135,14 @@ def test_prices_that_are_known(
 ) -> None:
     charge = charge_of(book, model, provider=provider, day="2026-11-22", **asked)
     assert (charge.cost, charge.status) == (None if cost is None else Decimal(cost), status), charge.reasons
+
+
+def test_vertex_ais_embeddings_are_billed_by_the_character(book: PriceBook) -> None:
+    counted = {"billableCharacterCount": 10**6}
+    charge = charge_of(book, "text-embedding-005", provider="gcp.vertex_ai", input=10**5, unmapped=counted)
+    assert charge.cost == Decimal("0.025")
+    not_counted = charge_of(book, "text-embedding-005", provider="gcp.vertex_ai", input=10**5)
+    assert (not_counted.cost, not_counted.status) == (None, "unpriced")
 
 
 @pytest.mark.parametrize(
