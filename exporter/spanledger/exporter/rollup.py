@@ -64,6 +64,10 @@ GRAINS: Final = (
 LATE_S = 60
 """ClickHouse stamps a row before it shows it: a row may appear so many seconds after its `ingested_at`."""
 
+BUSY_S = 300
+"""Seconds between makings of a date for which calls keep coming: few come in that time, and each making is another
+generation, of which nobody has kept anything."""
+
 _FRESH = (
     "ingested_at >= (SELECT max(at) FROM ledger_marks WHERE name = 'rollup' AND (SELECT count() FROM rollup_dates) > 0)"
     " - {late:UInt32}"
@@ -192,7 +196,7 @@ def _only_added(client: Client, dates: Mapping[date, tuple[int, str]]) -> dict[d
     return {day: dates[day][1] for day, keys, fresh in found.rows if keys == dates[day][0] + fresh}
 
 
-def roll_up(client: Client, quiet_s: float = LATE_S, seconds: float = 2.0, busy_s: float = LATE_S) -> RolledUp:
+def roll_up(client: Client, quiet_s: float = LATE_S, seconds: float = 2.0, busy_s: float = BUSY_S) -> RolledUp:
     """Make the rollup of dates that have changed, and move those that have become old to their months.
 
     Parameters:
