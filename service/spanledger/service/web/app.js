@@ -189,6 +189,11 @@ document.addEventListener("click", (event) => {
   if (moves) $("main").focus();
 });
 addEventListener("popstate", arrive);
+addEventListener("unhandledrejection", (event) => {
+  if (!(event.reason instanceof ApiError)) return;
+  event.preventDefault();
+  notice(event.reason); // of a button: CSV, More
+});
 
 sheet();
 load(true);

@@ -153,7 +153,10 @@ async function overTime(page, place, groups, byTime, stats) {
     const i = index.get(keyOf(each.group[span.bucket], span.bucket));
     if (i !== undefined) totals[i] = value(each); // days before the range are there for the tiles
   }
-  for (const each of series.groups) amounts[names.indexOf(each.group[state.by])][index.get(keyOf(each.group[span.bucket], span.bucket))] = value(each);
+  for (const each of series.groups) {
+    const of = amounts[names.indexOf(each.group[state.by])];
+    if (of) of[index.get(keyOf(each.group[span.bucket], span.bucket))] = value(each); // a filter may let through more groups
+  }
   const others = totals.map((total, i) => (total === null ? null : total - (sum(amounts.map((of) => of[i])) ?? 0n)));
   if (others.some((other) => other > 0n)) amounts.push(others);
   const labels = [...names.map(named), "Others"];
