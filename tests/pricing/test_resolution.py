@@ -37,6 +37,8 @@ def flat(name: str, rate: str = "1", match: str = "") -> str:
         ("generativelanguage.googleapis.com", "gcp.gemini"),
         ("xai", "x_ai"),
         ("api.mistral.ai", "mistral_ai"),
+        ("api.eu.mistral.ai", "mistral_ai"),
+        ("ai.mongodb.com", "voyageai"),
         ("LLM.Corp.Example:8443", "llm.corp.example"),
         ("[::1]:8000", "[::1]:8000"),
     ],

@@ -56,6 +56,7 @@ _ALIASES = {
 }
 
 _HOSTS = {
+    "ai.mongodb.com": "voyageai",
     "aiplatform.googleapis.com": "gcp.vertex_ai",
     "api.anthropic.com": "anthropic",
     "api.arcee.ai": "arcee",
@@ -68,6 +69,7 @@ _HOSTS = {
     "api.deepseek.com": "deepseek",
     "api.doubleword.ai": "doubleword",
     "api.elevenlabs.io": "elevenlabs",
+    "api.eu.mistral.ai": "mistral_ai",
     "api.fireworks.ai": "fireworks",
     "api.githubcopilot.com": "github-copilot",
     "api.groq.com": "groq",
@@ -84,6 +86,7 @@ _HOSTS = {
     "api.replicate.com": "replicate",
     "api.together.ai": "together",
     "api.together.xyz": "together",
+    "api.us.mistral.ai": "mistral_ai",
     "api.voyageai.com": "voyageai",
     "api.writer.com": "writer",
     "api.x.ai": "x_ai",
