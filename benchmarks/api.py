@@ -187,7 +187,7 @@ async def load(url: str, client: Client, users: int, seconds: float) -> tuple[li
     answered: list[Answered] = []
     counted = time.perf_counter() + COMING_S
     until = time.monotonic() + COMING_S + seconds
-    limits = httpx.Limits(max_connections=users * 6)
+    limits = httpx.Limits(max_connections=users * 6, keepalive_expiry=2.0)  # the server closes what is idle for 5 s
     async with httpx.AsyncClient(base_url=url, limits=limits, trust_env=False) as asking:
         coming = asyncio.create_task(come(client, until))
         await asyncio.gather(*(look(asking, user, until, answered) for user in range(users)))

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spanledger.exporter import rollup
+from spanledger.exporter import stats as statistics
 from spanledger.exporter.client import Client
 from spanledger.exporter.reprice import apply, changes
 from spanledger.exporter.rollup import Covered, roll_up, rolled_up, tidy
@@ -302,3 +303,30 @@ def test_without_the_dates_all_is_read_from_the_calls(at_once: Client) -> None:
     same_everywhere(at_once)
     pause(at_once)
     assert roll_up(at_once, 0, 60).dates == 3
+
+
+def test_sums_of_many_groups_are_not_kept(at_once: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "_MOST_GROUPS", 2)
+    insert(at_once, [row(number, user_id=f"u{number}") for number in range(30)])
+    pause(at_once)
+    roll_up(at_once, 0, 60)
+    question = Question(by=("user",))
+    covered, kept = rolled_up(at_once), Kept()
+    expected = stats(at_once, question, covered)
+    assert [stats(at_once, question, covered, kept=kept) for _ in range(2)] == [expected] * 2
+
+
+def test_what_was_asked_for_last_is_kept() -> None:
+    kept = Kept(most_bytes=10)
+    asked: list[str] = []
+
+    def ask(name: str) -> bytes | None:
+        def answer() -> bytes:
+            asked.append(name)
+            return name.encode() * 4
+
+        return kept.get(name, answer)
+
+    for name in "abacab":
+        assert ask(name) == name.encode() * 4
+    assert asked == ["a", "b", "c", "b"]

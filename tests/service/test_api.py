@@ -18,6 +18,7 @@ import orjson
 import pytest
 from starlette.testclient import TestClient
 
+from spanledger.exporter import rollup
 from spanledger.exporter.client import Client
 from spanledger.exporter.embedded import EmbeddedClickHouse
 from spanledger.pricing import book as books
@@ -219,6 +220,21 @@ def test_calls_page_by_page_are_all_calls_once(ask: Any) -> None:
             cursor = page["next"]
         assert len(seen) == len(set(seen)) == 4, sort
     assert ask("/api/v1/llm/calls?cursor=abc").status_code == 422
+
+
+def test_calls_of_dates_that_are_rolled_up_come_in_order_with_the_others(
+    ask: Any, ledger: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollup, "LATE_S", 0)
+    ledger.command("SELECT sleep(0.003)")
+    assert rollup.roll_up(ledger, 0, 60).dates == 3
+    ledger.insert_block("llm_calls", orjson.dumps(row(5, minute=40)) + b"\n", "one more")
+    for sort in ("-start_time", "cost", "-duration", "total_tokens"):
+        whole = [call["entry_id"] for call in ask(f"/api/v1/llm/calls?sort={sort}").json()["calls"]]
+        first = ask(f"/api/v1/llm/calls?sort={sort}&limit=3").json()
+        rest = ask(f"/api/v1/llm/calls?sort={sort}&limit=3&cursor={first['next']}").json()
+        assert [call["entry_id"] for call in first["calls"] + rest["calls"]] == whole
+        assert len(set(whole)) == 5
 
 
 def test_a_call_is_explained(ask: Any) -> None:
