@@ -123,6 +123,7 @@ def test_pricing_a_call_of_the_catalogue_needs_no_yaml() -> None:
         ("cohere", "embed-english-v3.0", {"input": 10**6, "image": 2}, "0.1002", "priced"),
         ("voyageai", "rerank-2.5-lite", {"input": 10**6}, "0.02", "priced"),
         ("mistral_ai", "ministral-3b-latest", {"input": 10**6, "cache_read": 10**6, "output": 10**6}, "0.21", "priced"),
+        ("openrouter", "anthropic/claude-4-sonnet-20250522", {"input": 10**6, "output": 10**6}, "18", "priced"),
         ("gcp.vertex_ai", "mistral-small-2503", {"input": 10**6, "output": 10**6}, "0.4", "estimated"),
         ("gcp.gemini", "gemini-2.5-computer-use-preview-10-2025", {"input": 200_001}, "0.5000025", "priced"),
         ("x_ai", "grok-imagine-image", {"image": 3}, "0.06", "priced"),

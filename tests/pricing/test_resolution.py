@@ -34,6 +34,8 @@ def flat(name: str, rate: str = "1", match: str = "") -> str:
         ("eu.api.openai.com", "openai"),
         ("bedrock-runtime.eu-central-1.amazonaws.com", "aws.bedrock"),
         ("us-east5-aiplatform.googleapis.com", "gcp.vertex_ai"),
+        ("aiplatform.eu.rep.googleapis.com", "gcp.vertex_ai"),
+        ("my-workspace.cloud.databricks.us", "databricks"),
         ("generativelanguage.googleapis.com", "gcp.gemini"),
         ("xai", "x_ai"),
         ("api.mistral.ai", "mistral_ai"),
