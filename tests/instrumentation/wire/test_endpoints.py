@@ -38,6 +38,7 @@ BILLED = [
     ("anthropic", "POST", "/v1/complete", "text_completion"),
     ("anthropic", "POST", "/model/us.anthropic.claude-sonnet-4-6-v1:0/invoke", "chat"),
     ("anthropic", "POST", "/model/arn%3Aaws%3Abedrock%3A...%2Fx/invoke-with-response-stream", "chat"),
+    ("anthropic", "POST", "/model/arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude/invoke", "chat"),
     ("anthropic", "POST", "/projects/p/locations/l/publishers/anthropic/models/claude@1:rawPredict", "chat"),
     ("anthropic", "POST", "/projects/p/locations/l/publishers/anthropic/models/claude@1:streamRawPredict", "chat"),
 ]

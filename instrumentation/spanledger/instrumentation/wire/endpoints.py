@@ -251,7 +251,7 @@ def find(format: str, method: str, url: str) -> Endpoint | None:
         found = table.get((before, last)) or table.get(last) or table.get((before, "*"))
         if found is not None or format != "anthropic":
             return found
-        if last in _BEDROCK and head.rpartition("/")[0].endswith("/model"):
+        if last in _BEDROCK and "/model/" in head:  # a profile's ARN has a slash, which not all versions quote
             return _MESSAGES
         model, _, verb = last.rpartition(":")
         return _MESSAGES if verb in _VERTEX and before == "models" and model != "count-tokens" else None
