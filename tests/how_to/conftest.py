@@ -208,9 +208,11 @@ def reader(
     made: list[Reader] = []
 
     def make(page: str, **env: str) -> Reader:
-        folder = tmp_path / "work"
+        folder, user = tmp_path / "work", tmp_path / "user"
         folder.mkdir()
+        user.mkdir()
         given = {
+            "HOME": str(user),  # Jupyter keeps a history there
             "SPANLEDGER_URL": url,
             "SPANLEDGER_SHIP_INTERVAL": "0.2",
             "OPENAI_BASE_URL": f"http://localhost:{standin.server_port}/v1",
