@@ -166,6 +166,16 @@ def test_raw_responses(client: OpenAI, provider: Provider, spans: Spans, how: st
     assert_complete(spans.one())
 
 
+@pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", ""])
+def test_a_body_of_json_that_is_called_something_else(
+    client: OpenAI, provider: Provider, spans: Spans, content_type: str
+) -> None:
+    provider.say(Answer(CHAT, content_type=content_type))
+    with client.chat.completions.with_streaming_response.create(**ASK) as response:
+        assert b"hello" in response.read()
+    assert_complete(spans.one())
+
+
 def test_an_async_streaming_response(provider: Provider, spans: Spans) -> None:
     provider.say(stream(*EVENTS))
 

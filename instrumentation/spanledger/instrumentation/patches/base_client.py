@@ -317,10 +317,8 @@ def _watch(flight: InFlight, response: Any, sse: bool) -> None:
     content_type = response.headers.get("content-type", "")
     if sse or content_type.startswith(("text/event-stream", "application/vnd.amazon.eventstream")):
         reader: Any = flight.reader or endpoint.stream_reader(request)
-    elif "json" in content_type:
-        reader = BodyReader(lambda body: _read(endpoint, body, request))
     else:
-        reader = BodyReader(lambda _: endpoint_without_body(endpoint, request))
+        reader = BodyReader(lambda body: _read(endpoint, body, request))
 
     def settle(reading: Reading) -> None:
         background.settle(call, reading, poll=poll, request=request)
@@ -390,8 +388,3 @@ def _read(endpoint: Endpoint, body: bytes, request: Mapping[str, Any]) -> Readin
     except ValueError:
         document = None
     return endpoint.read(document if isinstance(document, dict) else {}, request)
-
-
-def endpoint_without_body(endpoint: Endpoint, request: Mapping[str, Any]) -> Reading:
-    """The reading of a response that is not JSON (speech): what its request tells."""
-    return endpoint.read({}, request)
