@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from spanledger.pricing.book import load
+from spanledger.pricing import book as books
+from spanledger.pricing.book import PriceBook, load
 from spanledger.pricing.call import Call
 
 from .conftest import assert_sound, at, book_of, charge_of
@@ -182,3 +183,13 @@ def test_a_call_without_parts_to_a_free_model_is_free() -> None:
     book = load()
     assert book.price(Call("openai", "omni-moderation-latest", at("2026-11-01"), {})).status == "free"
     assert book.price(Call("openai", "gpt-4o", at("2026-11-01"), {})).status == "priced"
+
+
+def test_made_up_providers_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(books, "_LISTS_MOST", 20)
+    book = PriceBook()
+    for number in range(50):
+        call = Call(f"host{number}.example", "m", at("2026-11-22"), {"input": 1})
+        assert book.price(call).status == "unpriced"
+        assert book.price(Call("openai", "gpt-5-mini", at("2026-11-22"), {"input": number + 1})).status == "priced"
+        assert len(book._lists) <= 20

@@ -48,6 +48,8 @@ _FOREVER = 2**63 - 1
 _DAY_NS = 86_400 * 10**9
 _MINUTE_NS = 60 * 10**9
 _MEMO_MOST = 20_000
+_LISTS_MOST = 1_000
+"""Far more than there are providers; but whoever sends spans to a collector may name any."""
 
 
 class _Locks:
@@ -567,6 +569,8 @@ class PriceBook:
         if found is None:  # two threads may both load it: nobody shall wait for a lock while files are read
             found = ModelList(provider)
             self._lay(found, provider, set())
+            if len(self._lists) >= _LISTS_MOST:
+                self._lists.clear()
             found = self._lists.setdefault(provider, found)
         return found
 
