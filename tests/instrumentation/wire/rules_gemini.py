@@ -61,6 +61,7 @@ PARTS: dict[str, dict[str, Quantity]] = {
     "gemini/tier_of_traffic": {"input": 5, "output": 1, "output_reasoning": 100},
     "gemini/tier_of_the_response": {"input": 5, "output": 1},
     "gemini/tier_of_the_request": {"input": 5, "output": 1},
+    "gemini/tier_spelt_out": {"input": 5, "output": 1},
     "gemini/blocked_prompt": {},
     "gemini/prompt_not_reported": {"output": 18, "output_reasoning": 58},
     "gemini/total_tells_the_prompt": {"input": 100 - 18 - 58, "output": 18, "output_reasoning": 58},
@@ -143,6 +144,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "gemini/tier_of_traffic": {"service_tier": "flex"},
     "gemini/tier_of_the_response": {"service_tier": ""},
     "gemini/tier_of_the_request": {"service_tier": "flex"},
+    "gemini/tier_spelt_out": {"service_tier": "flex"},
     "gemini/candidates": {"finish_reasons": ("STOP", "MAX_TOKENS")},
     "gemini/interaction": {
         "response_id": "v1_1",

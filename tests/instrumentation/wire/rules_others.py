@@ -35,6 +35,13 @@ PARTS: dict[str, dict[str, Quantity]] = {
         "file_search": 2,
         "tool_call": 3,
     },
+    "mistral/conversation_cached": {
+        "cache_read": 40,
+        "input": 100 - 40,
+        "output": 5,
+        "input_tool_use": 20,
+        "web_search": 1,
+    },
     "mistral/conversation_error": {},
     "mistral/speech_stream": {"input": 10, "output_audio": 120},
     "mistral/moderation": {},
@@ -64,6 +71,7 @@ STATUS: dict[str, str] = {
 UNMAPPED: dict[str, dict[str, Quantity]] = {
     "cohere/chat": {"cached_tokens": 64},
     "cohere/classify": {"classifications": 4},
+    "mistral/conversation_cached": {"video_tokens": 3},
     "replicate/language": {"predict_time": Decimal("1.5")},
     "replicate/image": {"predict_time": 3},
     "replicate/failed": {"predict_time": Decimal("2.5")},

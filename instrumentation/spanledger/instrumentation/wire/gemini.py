@@ -203,9 +203,9 @@ class Stream:
 
 def _tier(usage: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     """The tier served: the Developer API names it, Vertex AI has a traffic type; else the tier asked for."""
-    tier = text(usage.get("serviceTier"))
+    tier = _tier_named(usage.get("serviceTier"))
     if tier:
-        return tier.lower()
+        return tier
     traffic = usage.get("trafficType")
     if traffic is not None and traffic not in (0, "TRAFFIC_TYPE_UNSPECIFIED"):
         return _TRAFFIC.get(traffic, "") if isinstance(traffic, (str, int)) else ""
@@ -213,8 +213,13 @@ def _tier(usage: Mapping[str, Any], request: Mapping[str, Any]) -> str:
 
 
 def _requested_tier(request: Mapping[str, Any]) -> str:
-    tier = text(request.get("serviceTier") or request.get("service_tier")).lower()
-    return "" if tier in ("unspecified", "service_tier_unspecified") else tier
+    return _tier_named(request.get("serviceTier") or request.get("service_tier"))
+
+
+def _tier_named(value: object) -> str:
+    """`flex`, also where the enum's whole name stands (`SERVICE_TIER_FLEX`)."""
+    tier = text(value).lower().removeprefix("service_tier_")
+    return "" if tier == "unspecified" else tier
 
 
 def _objects(document: bytes) -> Iterator[Mapping[str, Any]]:

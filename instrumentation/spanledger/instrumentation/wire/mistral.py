@@ -22,9 +22,7 @@ _CONNECTORS = {
 }
 """`usage.connectors`, how often each of Mistral's own tools ran -> part; others are `tool_call`."""
 
-_CONVERSATION_KNOWN = frozenset(
-    {"prompt_tokens", "completion_tokens", "total_tokens", "connector_tokens", "connectors"}
-)
+_CONNECTOR_COUNTS = ("connector_tokens", "connectors")
 
 INFORMATIONAL = frozenset({"doc_size_bytes"})
 """Usage fields that add nothing to the bill; `docs/usage.md` lists them."""
@@ -159,7 +157,7 @@ def _conversation_tally(raw: object) -> Tally:
     usage = mapping(raw)
     connector_tokens = count(usage.get("connector_tokens")) or 0
     total = count(usage.get("total_tokens"))
-    plain = {name: usage[name] for name in ("prompt_tokens", "completion_tokens") if name in usage}
+    plain = {name: usage[name] for name in usage if name not in _CONNECTOR_COUNTS}
     if total is not None:
         plain["total_tokens"] = max(0, total - connector_tokens)
     tally = openai_usage.read(plain if isinstance(raw, dict) else raw, {}, {})
@@ -171,7 +169,6 @@ def _conversation_tally(raw: object) -> Tally:
         number = tally.count(runs, name)
         if number:
             tally.add(_CONNECTORS.get(name, "tool_call"), number)
-    tally.keep_unmapped(usage, _CONVERSATION_KNOWN)
     return tally
 
 
