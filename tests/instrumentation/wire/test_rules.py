@@ -111,6 +111,7 @@ PARTS: dict[str, dict[str, Quantity]] = {
         output=25,
         web_search=2,
     ),
+    "openai/vertex": {"input": 21, "output_reasoning": 113, "output": 1},
     "openai/alibaba_cache": parts(
         cache_read=2048, cache_write_5m=900, input=3019 - 2048 - 900, output_reasoning=82, output=104 - 82
     ),
@@ -289,6 +290,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "openai/openrouter_free": {"reported_cost": Decimal(0)},
     "openai/perplexity": {"reported_cost": Decimal("0.35")},
     "openai/perplexity_agent": {"reported_cost": Decimal("0.0174")},
+    "openai/vertex": {"service_tier": "priority"},
     "openai/image_cost_alone": {"reported_cost": Decimal("0.04")},
     "openai/responses": {"response_id": "resp_1", "finish_reasons": ("completed",), "background": False},
     "openai/responses_queued": {"pending": True, "background": True, "service_tier": "auto", "finish_reasons": ()},
@@ -312,6 +314,7 @@ SUMS = {
     "openai/chat_cached": 2306,
     "openai/chat_cached_audio": 1010,
     "openai/xai_chat": 14428,
+    "openai/vertex": 135,
     "openai/gemini_hidden_reasoning": 620,
     "openai/azure_grok": 108,
     "openai/cache_outside_the_prompt": 1150,

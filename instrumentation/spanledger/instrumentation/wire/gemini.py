@@ -30,17 +30,6 @@ NAMES = gemini_usage.Names(
 
 _KNOWN = NAMES.known() | {"serviceTier", "trafficType"}
 
-_TRAFFIC: dict[object, str] = {
-    "PROVISIONED_THROUGHPUT": "provisioned_throughput",
-    "ON_DEMAND_PRIORITY": "priority",
-    "ON_DEMAND_FLEX": "flex",
-    "ON_DEMAND_OFFPEAK": "offpeak",
-    2: "provisioned_throughput",
-    3: "priority",
-    4: "flex",
-}
-"""Vertex AI's `trafficType`, as word or number -> service tier; pay-as-you-go is the ordinary one."""
-
 _FINISH = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION", 5: "OTHER"}
 _JSON_STARTS = b'[]{},"\t '
 _MAX_TEXT = 64 * 1024 * 1024
@@ -208,7 +197,7 @@ def _tier(usage: Mapping[str, Any], request: Mapping[str, Any]) -> str:
         return tier
     traffic = usage.get("trafficType")
     if traffic is not None and traffic not in (0, "TRAFFIC_TYPE_UNSPECIFIED"):
-        return _TRAFFIC.get(traffic, "") if isinstance(traffic, (str, int)) else ""
+        return gemini_usage.TRAFFIC.get(traffic, "") if isinstance(traffic, (str, int)) else ""
     return _requested_tier(request)
 
 

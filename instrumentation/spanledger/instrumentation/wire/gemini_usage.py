@@ -19,6 +19,17 @@ _MODALITIES = {1: "text", 2: "image", 3: "video", 4: "audio", 5: "document"}
 _INPUT_MODALITIES = ("audio", "image", "video", "document")
 _OUTPUT_MODALITIES = ("audio", "image", "video")
 
+TRAFFIC: dict[object, str] = {
+    "PROVISIONED_THROUGHPUT": "provisioned_throughput",
+    "ON_DEMAND_PRIORITY": "priority",
+    "ON_DEMAND_FLEX": "flex",
+    "ON_DEMAND_OFFPEAK": "offpeak",
+    2: "provisioned_throughput",
+    3: "priority",
+    4: "flex",
+}
+"""Vertex AI's `trafficType`, as word or number -> service tier; pay-as-you-go is the ordinary one."""
+
 
 class Names(NamedTuple):
     """How one API spells the counts; several names of a list are spellings of the same."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spanledger.instrumentation.wire import openai_usage, sse
+from spanledger.instrumentation.wire import gemini_usage, openai_usage, sse
 from spanledger.instrumentation.wire.reading import Reading
 from spanledger.pricing.counts import count, error_of, mapping, sequence, text, time_ns
 
@@ -156,9 +156,16 @@ class Stream:
             usage=tally.usage(self._usage, complete=self.finished, why_missing=why_missing),
             response_id=self._id,
             response_model=self._model,
-            service_tier=self._tier or text(self._request.get("service_tier")),
+            service_tier=self._tier or _tier(self._usage, self._request),
             finish_reasons=tuple(map(finish.__getitem__, sorted(finish))),
             created_ns=self._created_ns,
             reported_cost=openai_usage.reported_cost(self._usage),
             error=self._error,
         )
+
+
+def _tier(usage: object, request: Mapping[str, Any]) -> str:
+    """Vertex AI's tier is in the type of traffic, where the response has one; else it is the tier asked for."""
+    google = mapping(mapping(mapping(usage).get("extra_properties")).get("google"))
+    traffic = text(google.get("traffic_type")).upper()
+    return gemini_usage.TRAFFIC.get(traffic, "") if traffic else text(request.get("service_tier"))
