@@ -92,6 +92,8 @@ def test_pricing_a_call_of_the_catalogue_needs_no_yaml() -> None:
         ("openai", "gpt-6.1-sol", {"cache_write_12h": 10**5, "region": "eu"}, "0.55", "priced"),
         ("openai", "gpt-6.1-sol", {"input": 10**5, "service_tier": "ultrafast"}, "1.2", "priced"),
         ("openai", "gpt-5-mini", {"input": 10**6, "service_tier": "flex"}, "0.125", "priced"),
+        ("openai", "gpt-4o-mini-audio-preview", {"input_audio": 10**6, "output_audio": 10**6}, "30", "priced"),
+        ("openai", "gpt-4o-mini-tts", {"input": 10**6, "output_audio": 10**6}, "12.6", "priced"),
         ("openai", "gpt-5-mini", {"input": 10**6, "service_tier": "scale"}, "0.25", "estimated"),
         ("openai", "gpt-image-1", {"output_image": 10**6}, "40", "priced"),
         ("openai", "gpt-transcribe", {"audio_second": 3600}, "0.27", "priced"),
