@@ -6,11 +6,12 @@ SEED ?= 20261122
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DEMO_INSTALLED := $(VENV)/.demo
 SDKS := .venv-sdks
 
 .PHONY: demo test e2e test-litellm drift frameworks fuzz chaos lint types audit docs bench clean
 
-demo: $(INSTALLED)  ## Example program against a stand-in of the providers, and its cost by model
+demo: $(DEMO_INSTALLED)  ## Example program against a stand-in of the providers, and its cost by model
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(INSTALLED)  ## All tests
@@ -58,6 +59,10 @@ clean:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "spanledger needs Python 3.10 or newer, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+
+$(DEMO_INSTALLED): pyproject.toml | $(BIN)/python
+	@[ $(INSTALLED) -nt pyproject.toml ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'

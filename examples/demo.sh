@@ -18,7 +18,7 @@ export OTEL_SERVICE_NAME=${OTEL_SERVICE_NAME:-help-desk}
 
 spanledger down --quiet
 rm -rf "$SPANLEDGER_HOME"
-spanledger up --no-collector
+spanledger up --no-collector --no-serve
 trap 'spanledger down --quiet' EXIT
 
 opentelemetry-instrument python examples/app.py

@@ -11,7 +11,7 @@ from spanledger.settings import Settings, settings
 
 if TYPE_CHECKING:
     from spanledger.exporter.embedded import Status
-    from spanledger.service.daemon import Running
+    from spanledger.service.daemon import Ports, Running
 
 _PORT = click.IntRange(1, 65535)
 
@@ -48,7 +48,7 @@ def up(
             output.print_json_line(_state(now))
             return
         click.echo(f"Already up: {_where(EmbeddedClickHouse(now.home).status(), service)}")
-        _say_parts(now)
+        _say_parts(now, ports)
         return
     if foreground:
         _stay(now, ports, as_json)
@@ -59,7 +59,7 @@ def up(
         return
     status = EmbeddedClickHouse(now.home).status()
     click.echo(f"Up: {_where(status, service)}")
-    _say_parts(now)
+    _say_parts(now, ports)
     click.echo(f"Users and passwords: {status.folder / 'credentials.json'}. Stop it with: spanledger down")
 
 
@@ -115,7 +115,7 @@ def status(as_json: bool) -> None:
     click.get_current_context().exit(0 if state["up"] else 1)
 
 
-def _stay(now: Settings, ports: Any, as_json: bool) -> None:
+def _stay(now: Settings, ports: Ports, as_json: bool) -> None:
     import signal
     import threading
 
@@ -132,7 +132,7 @@ def _stay(now: Settings, ports: Any, as_json: bool) -> None:
             return
         service = daemon.running(now.home)
         click.echo(f"Up: {_where(EmbeddedClickHouse(now.home).status(), service)}; Ctrl-C stops it")
-        _say_parts(now)
+        _say_parts(now, ports)
 
     daemon.run(now.home, announce, stopping, ports)
     if not as_json:
@@ -165,17 +165,17 @@ def _where(engine: Status, service: Running | None) -> str:
     )
 
 
-def _say_parts(now: Settings) -> None:
+def _say_parts(now: Settings, asked: Ports) -> None:
     from spanledger.service.api import running as api
     from spanledger.service.collector import running as collector
 
     if taking := collector.running(now.home):
         click.echo(f"Collector: {taking}")
-    elif absent := collector.missing():
+    elif asked.collector and (absent := collector.missing()):
         click.echo(f"Collector: not started, {absent}")
     if serving := api.running(now.home):
         click.echo(f"Dashboard: {serving}")
-    elif absent := api.missing():
+    elif asked.serve and (absent := api.missing()):
         click.echo(f"Dashboard: not served, {absent}")
 
 
