@@ -124,4 +124,4 @@ def test_a_number_is_never_cut_however_narrow_the_terminal(monkeypatch, capsys):
     monkeypatch.setattr("spanledger.service.output.console", lambda: Console(width=20))
     row = {"model": "claude-sonnet-4-6", "input": 12_345_678_901, "cost USD": Decimal("123456.12345678")}
     print_table(list(row), [row])
-    assert "  claude-sonnet-4-6   12,345,678,901   123,456.123457" in capsys.readouterr().out
+    assert "   12,345,678,901   123,456.123457  \n" in capsys.readouterr().out
