@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from spanledger.instrumentation.patches.http_call import may_be_billed
+from spanledger.instrumentation.stream import BodyReader
+from spanledger.instrumentation.wire.reading import Reading
 
 
 class Refused(Exception):
@@ -47,3 +49,21 @@ def test_an_earlier_error_of_the_program_says_nothing() -> None:
     later.__suppress_context__ = False
     assert isinstance(later.__context__, Refused)
     assert may_be_billed(later)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kept"),
+    [
+        ([b" ", b'{"a"', b":1}"], b' {"a":1}'),
+        ([b"[1", b"]"], b"[1]"),
+        ([b"\xff\xf3\x44", b'{"sound"'], b""),
+        ([b"RIFF"], b""),
+    ],
+)
+def test_of_bodies_that_a_program_reads_only_json_is_kept(pieces: list[bytes], kept: bytes) -> None:
+    read: list[bytes] = []
+    reader = BodyReader(lambda body: read.append(body) or Reading())  # type: ignore[func-returns-value]
+    for piece in pieces:
+        reader.feed(piece)
+    reader.reading()
+    assert read == [kept]

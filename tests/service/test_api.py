@@ -21,7 +21,6 @@ from starlette.testclient import TestClient
 from spanledger.exporter import rollup
 from spanledger.exporter.client import Client
 from spanledger.exporter.embedded import EmbeddedClickHouse
-from spanledger.pricing import book as books
 from spanledger.service.api.app import application
 from spanledger.service.api.settings import ServeSettings, load
 from spanledger.service.listening import bind
@@ -386,10 +385,12 @@ def test_repricing_reads_price_files_anew(ask: Any, tmp_path: Path, monkeypatch:
     settings.cache_clear()
     try:
         assert after(6) == 2 * after(3) > 0
+        file.write_text("overlays: [{name: dearer, mult: {'*': -1}}]\n", encoding="utf-8")
+        refused = ask("/api/v1/llm/repricing")
     finally:
         settings.cache_clear()
-        monkeypatch.undo()
-        books.reload()
+    assert refused.status_code == 500
+    assert str(file) in refused.json()["errors"][0]["message"]
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:

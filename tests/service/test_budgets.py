@@ -244,7 +244,7 @@ def test_a_command_gets_json(ledger: Client, tmp_path: Path) -> None:
     told = json.loads(into.read_text())
     assert "100 % reached, 2.00 of 1.00 USD" in told["text"]
     assert (told["spent"], told["unpriced"], told["urgent"]) == ("2.000000000000000001", 1, True)
-    assert told["text"].endswith("; 1 rows have no known cost")
+    assert told["text"].endswith("; 1 row has no known cost")
     insert(ledger, spend(4, "1", tenant="x"))
     other = configured(c={"amount": 1, "window": "hour"})
     command = (sys.executable, "-c", "raise SystemExit(3)")

@@ -27,7 +27,7 @@ def wrong(found: list[dict]) -> list[dict]:
 
 
 def test_a_sound_ledger_has_nothing_wrong(run):
-    result = run("doctor", "--json", SPANLEDGER_KEY_PEPPER="pepper")
+    result = run("doctor", "--json", SPANLEDGER_KEY_PEPPER="pepper", SPANLEDGER_HOSTS="llm.example=openai")
     found = json.loads(result.stdout)
     assert wrong(found) == []
     assert result.exit_code == 0
@@ -53,6 +53,7 @@ def test_a_sound_ledger_has_nothing_wrong(run):
         "13 calls",
         "models of",
         "nothing is waiting",
+        "key_pepper, hosts {'llm.example': 'openai'}",
     ):
         assert part in texts
 

@@ -108,7 +108,7 @@ def test_an_empty_report_says_so_and_is_no_error(run):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--by", "colour"], "'colour' is none: use model, provider"),
+        (["--by", "colour"], "'colour' is no dimension: use model, provider"),
         (["--since", "soon"], "'soon' is not a time"),
         (["--tag", "team"], "'team' is not NAME=VALUE"),
         (["--limit", "0"], "0 is not in the range"),

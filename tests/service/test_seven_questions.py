@@ -184,7 +184,7 @@ def test_7_what_a_price_change_would_have_done(
     file.write_text("overlays: [{name: twice, provider: openai, mult: {'*': 2}}]\n", encoding="utf-8")
     dearer = books.load((file,))
     monkeypatch.setattr(books, "default_book", lambda: dearer)
-    monkeypatch.setattr(more, "reload", lambda: dearer)
+    monkeypatch.setattr(more, "todays_book", lambda: dearer)
     answer = api("repricing?provider=openai")
     assert answer["looked_at"] == sum(row["provider"] == "openai" for row in everything.rows)
     before = sum(Decimal(each["before"] or 0) for each in answer["changes"])

@@ -124,7 +124,7 @@ def test_7_what_a_price_change_would_have_done(
     file.write_text("overlays: [{name: twice, provider: openai, mult: {'*': 2}}]\n", encoding="utf-8")
     dearer = books.load((file,))
     monkeypatch.setattr(books, "default_book", lambda: dearer)
-    monkeypatch.setattr(more, "reload", lambda: dearer)
+    monkeypatch.setattr(more, "todays_book", lambda: dearer)
     true = sum(costs_by(truly(everything, provider="openai"), "provider").values())
     page = opens(f"{url}/?view=repricing&provider=openai")
     assert amount(tile(page, "By today's prices")) == true

@@ -177,18 +177,21 @@ class Onlooker(Protocol):
 
 
 class BodyReader:
-    """A `StreamReader` of a plain JSON body that the program reads by itself, piece by piece."""
+    """A `StreamReader` of a plain body that the program reads by itself, piece by piece; only JSON is kept."""
 
-    __slots__ = ("_parse", "_pieces", "_size", "ended", "finished")
+    __slots__ = ("_is_json", "_parse", "_pieces", "_size", "ended", "finished")
 
     def __init__(self, parse: Callable[[bytes], Reading]) -> None:
         self.ended = self.finished = False
+        self._is_json: bool | None = None  # known from the first byte on
         self._parse = parse
         self._pieces: list[bytes] = []
         self._size = 0
 
     def feed(self, line: bytes) -> None:
-        if self._size <= MAX_FRAME:
+        if self._is_json is None and (begins := line.lstrip()[:1]):
+            self._is_json = begins in b"{["
+        if self._is_json is not False and self._size <= MAX_FRAME:
             self._pieces.append(line)
             self._size += len(line)
 

@@ -8,7 +8,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,6 +45,8 @@ class Finding:
 def check_settings(now: Settings) -> Iterator[Finding]:
     where = f"{now.config} and the environment" if now.config else "the environment; there is no settings file"
     yield Finding(OK, "settings", f"from {where}")
+    if given := _given(now):
+        yield Finding(OK, "settings", f"not as by default: {', '.join(given)}")
     if now.config and _shows_secrets(now.config):
         yield Finding(
             WRONG, "settings", f"others can read {now.config}, and it holds secrets", f"chmod 600 {now.config}"
@@ -65,6 +67,17 @@ def check_settings(now: Settings) -> Iterator[Finding]:
             "no key pepper: whoever knows an API key can find its hash in the ledger",
             "set SPANLEDGER_KEY_PEPPER to a long random text, the same in all programs",
         )
+
+
+def _given(now: Settings) -> list[str]:
+    """The settings that somebody has set; values only where they cannot be secret."""
+    default = Settings(home=now.home, config=now.config)
+    changed = {field.name: getattr(now, field.name) for field in fields(now)}
+    return [
+        f"{name} {value}" if name == "hosts" or isinstance(value, (bool, int, float)) else name
+        for name, value in changed.items()
+        if value != getattr(default, name)
+    ]
 
 
 def _shows_secrets(config: Path) -> bool:
@@ -278,7 +291,7 @@ def check_collector(now: Settings, environ: Mapping[str, str]) -> Iterator[Findi
     elif not chosen.enabled:
         yield Finding(NOTE, "collector", "off: SPANLEDGER_COLLECTOR=false")
     elif daemon.running(now.home):
-        yield Finding(NOTE, "collector", "not up beside the service", f"see {daemon.log_file(now.home)}")
+        yield Finding(NOTE, "collector", "not up beside the service", _again(now))
     else:
         yield Finding(OK, "collector", "not up: `spanledger up` starts it")
 
@@ -301,9 +314,15 @@ def check_serve(now: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     elif not chosen.enabled:
         yield Finding(NOTE, "dashboard", "off: SPANLEDGER_SERVE=false")
     elif daemon.running(now.home):
-        yield Finding(NOTE, "dashboard", "not up beside the service", f"see {daemon.log_file(now.home)}")
+        yield Finding(NOTE, "dashboard", "not up beside the service", _again(now))
     else:
         yield Finding(OK, "dashboard", "not up: `spanledger up` serves it")
+
+
+def _again(now: Settings) -> str:
+    from spanledger.service import daemon
+
+    return f"spanledger down, then spanledger up: what came since is taken then; else see {daemon.log_file(now.home)}"
 
 
 def check_clickhouse(now: Settings) -> Iterator[Finding]:
@@ -394,7 +413,8 @@ def _ledger(client: Client) -> Iterator[Finding]:
                 WRONG,
                 "ledger",
                 f"{unpriced} of {name} {since} have no price: {'; '.join(why_not)}",
-                "add the model, or an alias of it, to a price file",
+                "put the line that spanledger report --unpriced prints into a price file; where it is a host of yours,"
+                " name whose prices it has in SPANLEDGER_HOSTS",
             )
         if missing:
             yield Finding(

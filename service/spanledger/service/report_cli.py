@@ -82,7 +82,7 @@ def _dimensions(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
     names = tuple(name.strip() for name in value.split(",") if name.strip())
     for name in names:
         if name not in DIMENSIONS and not (name.startswith("tag:") and len(name) > 4):
-            raise click.BadParameter(f"{name!r} is none: use {', '.join(DIMENSIONS)} or tag:NAME")
+            raise click.BadParameter(f"{name!r} is no dimension: use {', '.join(DIMENSIONS)}, or tag:{name} for a tag")
     return names
 
 
@@ -311,7 +311,10 @@ def _print(
         )
     unknown = sum(row["unpriced"] for row in totals)
     if unknown:
-        click.echo(f"The cost of {unknown} calls is unknown and not in these sums: spanledger doctor", err=True)
+        click.echo(
+            f"The cost of {unknown} call{'s' * (unknown != 1)} is unknown and not in these sums: spanledger doctor",
+            err=True,
+        )
 
 
 def with_pictures(

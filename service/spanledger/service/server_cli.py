@@ -49,6 +49,7 @@ def up(
             return
         click.echo(f"Already up: {_where(EmbeddedClickHouse(now.home).status(), service)}")
         _say_parts(now, ports)
+        click.echo("What was set or installed since it came up: spanledger down, then spanledger up")
         return
     if foreground:
         _stay(now, ports, as_json)
@@ -169,14 +170,11 @@ def _say_parts(now: Settings, asked: Ports) -> None:
     from spanledger.service.api import running as api
     from spanledger.service.collector import running as collector
 
-    if taking := collector.running(now.home):
-        click.echo(f"Collector: {taking}")
-    elif asked.collector and (absent := collector.missing()):
-        click.echo(f"Collector: not started, {absent}")
-    if serving := api.running(now.home):
-        click.echo(f"Dashboard: {serving}")
-    elif asked.serve and (absent := api.missing()):
-        click.echo(f"Dashboard: not served, {absent}")
+    for name, part, wanted in (("Collector", collector, asked.collector), ("Dashboard", api, asked.serve)):
+        if here := part.running(now.home):
+            click.echo(f"{name}: {here}")
+        elif wanted and (absent := part.missing()):
+            click.echo(f"{name}: not started, {absent}")
 
 
 def _state(now: Settings) -> dict[str, Any]:

@@ -102,7 +102,10 @@ def trace(trace_id: str, as_json: bool) -> None:
 
     trace_id = trace_id.strip().lower().removeprefix("0x").replace("-", "")
     if len(trace_id) != 32 or not set(trace_id) <= set("0123456789abcdef"):
-        raise click.BadParameter("a trace id is 32 hexadecimal digits", param_hint="TRACE_ID")
+        raise click.BadParameter(
+            "a trace id is 32 hexadecimal digits; one call by its response: spanledger prices explain ID",
+            param_hint="TRACE_ID",
+        )
     with opened(settings(), read_only=True) as client:
         rows = trace_calls(client, trace_id)
     if not rows:

@@ -24,6 +24,7 @@ from spanledger.exporter import stats as statistics
 from spanledger.exporter.client import ClickHouseError
 from spanledger.exporter.rollup import Covered
 from spanledger.exporter.savings import savings as saved
+from spanledger.pricing.book import PriceFileError
 from spanledger.service.api import answers, more, parameters
 from spanledger.service.api.access import Access, Misdirected, TooOften, Unauthenticated
 from spanledger.service.api.ledger import Ledger, TooMuch
@@ -309,7 +310,7 @@ def _failure(error: Exception) -> Response:
     if isinstance(error, ClickHouseError):
         message = "ClickHouse does not answer" if error.unreachable else "ClickHouse refused the query"
         return _errors(503, [{"message": message}], {"retry-after": "2"})
-    if isinstance(error, SettingsError):
+    if isinstance(error, (SettingsError, PriceFileError)):
         return _errors(500, [{"message": str(error)}])
     raise error
 

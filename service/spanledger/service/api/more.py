@@ -10,12 +10,12 @@ from spanledger.exporter import queries, reprice
 from spanledger.exporter.client import Client
 from spanledger.exporter.savings import Savings
 from spanledger.exporter.stats import Question
-from spanledger.pricing.book import default_book, reload
+from spanledger.pricing.book import PriceBook, default_book, load
 from spanledger.pricing.inquiry import price_line
 from spanledger.service.api.ledger import TooMuch
 from spanledger.service.budgets.spending import evaluate
 from spanledger.service.reprice_cli import by_model
-from spanledger.settings import Settings
+from spanledger.settings import Settings, settings
 
 MAX_REPRICED: Final = 100_000
 """Rows: some 10 s."""
@@ -63,13 +63,20 @@ def unpriced(
     return [row | {"line": price_line(book, row["provider"], row["model"])} for row in rows]
 
 
+def todays_book() -> PriceBook:
+    """The price book as its files are now; the process's own stays as it is."""
+    chosen = settings()
+    return load(chosen.price_files, base_currency=chosen.base_currency, decimals=chosen.decimals)
+
+
 def repricing(client: Client, since: datetime | None, until: datetime | None, where: queries.Where) -> dict[str, Any]:
     """What today's price book would make of stored calls; nothing is written. Price files are read anew.
 
     Raises:
         TooMuch: these are too many rows for an answer.
+        PriceFileError: a price file is wrong.
     """
-    looked_at = 0
+    book, looked_at = todays_book(), 0
 
     def count() -> None:
         nonlocal looked_at
@@ -77,7 +84,7 @@ def repricing(client: Client, since: datetime | None, until: datetime | None, wh
         if looked_at > MAX_REPRICED:
             raise TooMuch(f"these are more than {MAX_REPRICED:,} rows: ask for less time, or use spanledger reprice")
 
-    found = list(reprice.changes(client, reload(), since, until, where, count))
+    found = list(reprice.changes(client, book, since, until, where, count))
     return {"looked_at": looked_at, "changed": len(found), "changes": by_model(found)}
 
 

@@ -125,7 +125,9 @@ def _alert(spending: Spending, threshold: Decimal) -> Alert:
     budget = spending.budget
     percent = f"{(threshold * 100).normalize():f} %"
     places = 2 if budget.amount >= 1 else 6
-    unpriced = f"; {spending.unpriced:,} rows have no known cost" if spending.unpriced else ""
+    unpriced = ""
+    if spending.unpriced:
+        unpriced = f"; {spending.unpriced:,} row{'s have' if spending.unpriced > 1 else ' has'} no known cost"
     text = (
         f"Budget {budget.name} ({spending.scope_text}, {budget.window_text}): {percent} reached,"
         f" {output.money(spending.spent, places)} of {output.money(budget.amount, places)} {budget.currency}{unpriced}"
