@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import importlib
 import json
 import logging
 import sys
@@ -60,6 +61,8 @@ def replayed(driven: list[dict[str, Any]]) -> Iterator[tuple[Any, Callable[..., 
             drive.forget_clients()
             if "voyageai" in sys.modules:
                 sys.modules["voyageai"].proxy = None  # type: ignore[attr-defined]
+                requestor: Any = importlib.import_module("voyageai.api_resources.api_requestor")
+                vars(requestor._thread_context).clear()  # this thread's session, which knows the proxy
 
 
 def _drive(drive: Any, server: Any, recording: dict[str, Any], **options: Any) -> Any:
