@@ -64,6 +64,8 @@ $(DEMO_INSTALLED): pyproject.toml | $(BIN)/python
 	@[ $(INSTALLED) -nt pyproject.toml ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	@touch $@
 
+# Older versions of pip lose their way among so many packages.
 $(INSTALLED): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
