@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +158,19 @@ def _recorded() -> Iterator[dict[str, list[Any]]]:
             points.update({metric.name: list(metric.data.data_points) for metric in scope.metrics})
 
 
+def made_at(row: dict[str, Any]) -> datetime:
+    """When the call of a row of the ledger was made, and priced: some prices have hours."""
+    start: datetime = row["start_time"]
+    return start + timedelta(days=_is_moved(row))
+
+
+def _is_moved(row: dict[str, Any]) -> bool:
+    return bool(int(row["trace_id"][-1], 16) % 2)
+
+
 def _moved(line: bytes) -> bytes:
     row = orjson.loads(line)
-    if int(row["trace_id"][-1], 16) % 2:
+    if _is_moved(row):
         seconds, _, rest = row["start_time"].partition(".")
         row["start_time"] = f"{int(seconds) - DAY_S}.{rest}"
         row["event_date"] = str(date.fromisoformat(row["event_date"]) - timedelta(days=1))

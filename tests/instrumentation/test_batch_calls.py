@@ -434,7 +434,8 @@ def test_anthropics_results_are_read_no_sooner_than_the_program_reads_them(
     first, second, *others = RESULTS.splitlines(keepends=True)
     chunks = [first + second, lambda: go_on.wait(10), *others]
     provider.say(Answer(job), Answer(chunks=chunks, content_type="application/x-jsonl"))
-    results = anthropic.Anthropic(api_key="k", base_url=provider.url).messages.batches.results(MESSAGES["id"])
+    client = anthropic.Anthropic(api_key="k", base_url=provider.url)  # which closes its connection when it is let go
+    results = client.messages.batches.results(MESSAGES["id"])
     assert spans.all() == []
     next(results)
     assert len(spans.all()) == 2

@@ -22,7 +22,7 @@ from spanledger.service.api.settings import ServeSettings
 from spanledger.service.cli import cli
 from spanledger.settings import Settings, settings
 from tests import recordings
-from tests.all_recordings import Everything
+from tests.all_recordings import Everything, made_at
 
 pytestmark = [pytest.mark.recordings, recordings.needed, pytest.mark.timeout(300)]
 
@@ -70,7 +70,7 @@ def truly(everything: Everything, **columns: Any) -> list[tuple[dict[str, Any], 
                 usage = {part: Decimal(quantity) for part, quantity in parts.items()}
                 if "grounded_request" in row["usage"]:
                     usage["grounded_request"] = Decimal(1)
-                cost = books.default_book().price(_call({**row, "usage": usage})).cost_base
+                cost = books.default_book().price(_call({**row, "usage": usage, "start_time": made_at(row)})).cost_base
         found.append((row, entry, cost if entry and not row["line"] else row["cost_base"]))
     return found
 
