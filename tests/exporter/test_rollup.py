@@ -212,7 +212,10 @@ def test_new_calls_of_a_recent_date_are_added_to_its_sums(at_once: Client, monke
     assert (len(covered.dates), list(covered.fresh), covered.live) == (3, [date(2026, 11, 2)], [])
     same_everywhere(at_once)
 
+    before = stats(at_once, Question(), covered).totals
+    pause(at_once)
     insert(at_once, [row(3, 2, minute=3000)])
+    assert stats(at_once, Question(), covered).totals == before  # a call that is told anew meanwhile counts once
     at_once.command("OPTIMIZE TABLE llm_calls FINAL")
     covered = rolled_up(at_once)
     assert (len(covered.dates), covered.fresh, covered.live) == (2, {}, [date(2026, 11, 2)])

@@ -103,13 +103,14 @@ class Covered:
         dates: that are read from the rollup.
         live: dates that are read from `llm_calls`.
         state: another text whenever the ledger's rows, and so its answers, may be others.
-        fresh: those of `dates` for which calls have come since, and the first `ingested_at` of these, as text.
+        fresh: those of `dates` for which calls have come since, and the first and the last `ingested_at` of these, as
+            text. What comes later may be a call of the sums that is told anew: it belongs to another state.
     """
 
     dates: Mapping[date, Made]
     live: Sequence[date]
     state: str
-    fresh: Mapping[date, str] = field(default_factory=dict)
+    fresh: Mapping[date, tuple[str, str]] = field(default_factory=dict)
 
     def unchanged(self, since: datetime | None, until: datetime | None) -> list[date]:
         """Dates for which nothing has come, and whose calls may have begun from `since` on and before `until`."""
@@ -156,7 +157,8 @@ def rolled_up(client: Client) -> Covered:
     """
     # In this order: the mark moves on after the dates that it tells of are made.
     fresh = client.query(
-        "SELECT event_date, max(ingested_at), count(), sum(toUnixTimestamp64Milli(ingested_at)) FROM llm_calls"
+        "SELECT event_date, max(ingested_at), toString(max(ingested_at)), count(),"
+        " sum(toUnixTimestamp64Milli(ingested_at)) FROM llm_calls"
         f" WHERE {_FRESH} GROUP BY event_date ORDER BY event_date",
         {"late": LATE_S},
     ).rows
@@ -175,7 +177,13 @@ def rolled_up(client: Client) -> Covered:
         if day in standing or day in added
     }
     live = [day for day in came if day not in dates]
-    return Covered(dates, live, repr((fresh, [made.generation for made in dates.values()])), added)
+    last_of = {day: at for day, _, at, *_ in fresh}
+    return Covered(
+        dates,
+        live,
+        repr((fresh, [made.generation for made in dates.values()])),
+        {day: (first_came, last_of[day]) for day, first_came in added.items()},
+    )
 
 
 def _only_added(client: Client, dates: Mapping[date, tuple[int, str]]) -> dict[date, str]:

@@ -290,7 +290,7 @@ class _Plan:
     slots: Sequence[tuple[timedelta, Span]]
     generations: Sequence[int]
     ends: Sequence[tuple[Span, Mapping[date, Made]]]
-    fresh: Mapping[date, str]
+    fresh: Mapping[date, tuple[str, str]]
 
 
 def _plan(question: Question, covered: Covered, recent: bool) -> _Plan:
@@ -373,7 +373,7 @@ def _before(question: Question, plan: _Plan, parameters: dict[str, Any]) -> Iter
         )
     for end, dates in plan.ends:
         conditions = [*of_dates(list(dates), parameters), *within(*end, parameters)]
-        conditions += [f"NOT ({_fresh(day, at)})" for day, at in plan.fresh.items() if day in dates]
+        conditions += [f"NOT ({_came(day, first)})" for day, (first, _) in plan.fresh.items() if day in dates]
         yield _of_calls(question, conditions, parameters)
 
 
@@ -382,15 +382,17 @@ def _since(question: Question, covered: Covered, parameters: dict[str, Any]) -> 
     asked = question.since, question.until
     rolled = _grain(question)[0] is not None
     if rolled and covered.fresh:
-        fresh = " OR ".join(_fresh(day, at) for day, at in covered.fresh.items())
+        fresh = " OR ".join(_came(day, first, last) for day, (first, last) in covered.fresh.items())
         yield _of_calls(question, within(*asked, parameters), parameters, f" PREWHERE {fresh}")
     dates = covered.live if rolled else [*covered.unchanged(*asked), *covered.changed]
     if dates:
         yield _of_calls(question, [*of_dates(dates, parameters), *within(*asked, parameters)], parameters)
 
 
-def _fresh(day: date, at: str) -> str:
-    return f"event_date = '{day}' AND ingested_at >= '{at}'"
+def _came(day: date, first: str, last: str = "") -> str:
+    """Rows of a date that came from a moment on, and until another one."""
+    until = f" AND ingested_at <= '{last}'" if last else ""
+    return f"event_date = '{day}' AND ingested_at >= '{first}'{until}"
 
 
 def _during(column: str, span: Span, parameters: dict[str, Any]) -> list[str]:
